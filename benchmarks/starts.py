@@ -1,0 +1,76 @@
+"""Starts: the first cell of a session beside the cold start of a plain ipykernel; a second session; a restart."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from benchmarks.notebook import notebook
+from benchmarks.report import Row
+from remote_gpu.discovery import find_or_start_gateway
+from remote_gpu.gateway import Gateway
+
+LOAD = "%load_ext remote_gpu"
+_names = itertools.count()
+
+
+def plain_start() -> float:
+    """Milliseconds from spawning a plain ipykernel to the first output of its first cell (no wait_for_ready)."""
+    start = time.perf_counter()
+    with notebook() as book:
+        book.run("print(1)")
+        return (time.perf_counter() - start) * 1000
+
+
+def first_cell(keep: list[str]) -> float:
+    """Milliseconds from running a remote cell for which no session exists to its first output."""
+    name = f"bench-{next(_names)}"
+    keep.append(name)
+    with notebook(LOAD) as book:
+        return book.run(f"%%remote_gpu --session {name}\nprint(1)").first * 1000
+
+
+def restart(gateway: Gateway, session: str) -> float:
+    """Milliseconds of a restart, until the new kernel is ready."""
+    start = time.perf_counter()
+    gateway.restart(session)
+    return (time.perf_counter() - start) * 1000
+
+
+def measure(quick: bool = False) -> list[Row]:
+    """Cold, warm and restart; every session that was made is stopped."""
+    count = 3 if quick else 9
+    gateway = Gateway(find_or_start_gateway())
+    made: list[str] = []
+    try:
+        cold = _cold(gateway, made, 1 if quick else 5)
+        first_cell(made)
+        plain, warm = [], []
+        for _ in range(count):
+            plain.append(plain_start())
+            warm.append(first_cell(made))
+        again = [restart(gateway, made[-1]) for _ in range(count)]
+    finally:
+        for name in made:
+            gateway.stop_session(name)
+    case = "first cell, no session yet"
+    return [
+        Row(case, "plain ipykernel, cold", "ms", tuple(plain)),
+        Row(case, "remote_gpu, cold node", "ms", tuple(cold), "plain ipykernel, cold", "≤ 1.3 ×"),
+        Row(case, "remote_gpu, warm node", "ms", tuple(warm), "plain ipykernel, cold", "≤ 150 ms"),
+        Row("restart", "remote_gpu", "ms", tuple(again), "", "≤ 150 ms"),
+    ]
+
+
+def _cold(gateway: Gateway, made: list[str], count: int) -> list[float]:
+    """First cells with no warm process left on the node."""
+    values = []
+    for _ in range(count):
+        cool_down()
+        values.append(first_cell(made))
+    return values
+
+
+def cool_down() -> None:
+    """End the node's warm process, as after a long pause."""
+    raise NotImplementedError
