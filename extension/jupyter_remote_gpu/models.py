@@ -159,14 +159,14 @@ class KernelLaunch:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What a cluster granted to a session. `pid` and `start_time` name the supervisor's process without doubt."""
+    """What a cluster granted to a session. `pid` and `start_time` (clock ticks since boot) name the supervisor's process without doubt."""
 
     cluster: str
     session: SessionId
     state: AllocationState = AllocationState.PENDING
     node: str = ""
     pid: int = 0
-    start_time: float = 0.0
+    start_time: int = 0
     folder: str = ""
     job_id: str = ""
     gpus: tuple[Gpu, ...] = ()
