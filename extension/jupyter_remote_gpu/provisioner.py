@@ -19,7 +19,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Float, Unicode
 
 from remote_gpu.discovery import GatewayRecord, find_gateway, find_or_start_gateway
-from remote_gpu.errors import GatewayUnavailable, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, UsageProblem
+from remote_gpu.errors import GatewayUnavailable, RemoteGpuError, StartFailed, StartTimedOut, UnknownSession, UsageProblem
 from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
 
     async def wait(self) -> int | None:
         """Wait until the kernel has ended."""
-        while (code := await self.poll()) is None:
+        while (code := await self.poll()) is None:  # noqa: ASYNC110  nobody could set an event: there is no task
             await asyncio.sleep(0.1)
         return code
 
@@ -207,7 +207,9 @@ def _check_running(found: SessionInfo, waited: float) -> None:
         raise StartFailed(message, hint=f"`jupyter remote-gpu logs {found.name}` has more.")
     if found.state.lower() != "running":
         message = f"The cluster {found.cluster} did not start the kernel within {waited:g} s: {found.detail or 'it is in the queue'}."
-        raise StartTimedOut(message, hint=f"The request is kept as session {found.name}; use it with `%%remote_gpu --session {found.name}`.")
+        raise StartTimedOut(
+            message, hint=f"The request is kept as session {found.name}; use it with `%%remote_gpu --session {found.name}`."
+        )
 
 
 def _exit_code(found: SessionInfo) -> int | None:

@@ -215,7 +215,7 @@ def _start_headless(timeout: float) -> GatewayRecord:
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_A_GATEWAY}
     command = [sys.executable, "-m", "jupyter_remote_gpu", "serve", "--background", f"--timeout={timeout:g}"]
     try:
-        done = subprocess.run(  # noqa: S603  our own command, no shell
+        done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout + 5, check=False
         )
     except subprocess.TimeoutExpired as error:

@@ -1,0 +1,59 @@
+"""The server inside a headless gateway: jupyter_server that listens nowhere itself and loads no extension but ours."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from jupyter_server.serverapp import ServerApp
+from tornado.ioloop import PeriodicCallback
+from traitlets import Float
+
+__all__ = ["HeadlessServer", "run"]
+
+_EXTENSION = "jupyter_remote_gpu"
+
+
+class HeadlessServer(ServerApp):
+    """A `ServerApp` without web server, browser and files that announce it."""
+
+    unused_time = Float(1200.0, help="Seconds without a session and a request after which the gateway ends; 0 = never.").tag(config=True)
+
+    def init_server_extensions(self) -> None:
+        """Ours only, whatever the user's Jupyter servers load."""
+        self.jpserver_extensions = {_EXTENSION: True}
+        super().init_server_extensions()
+
+    def init_signal(self) -> None:
+        """Ctrl-C and SIGTERM end it in good order, without a question."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._signal_stop)
+
+    def init_shutdown_no_activity(self) -> None:
+        """Look often enough to be about right, seldom enough to cost nothing."""
+        self.shutdown_no_activity_timeout = int(self.unused_time)
+        if self.unused_time > 0:
+            self._unused_check = PeriodicCallback(self.shutdown_no_activity, 1000 * min(max(self.unused_time / 4, 0.25), 60))
+            self._unused_check.start()
+
+    def write_server_info_file(self) -> None:
+        """Nothing: no browser can open this server."""
+
+    def write_browser_open_files(self) -> None:
+        """Nothing: no browser can open this server."""
+
+    def running_server_info(self, kernel_count: bool = True) -> str:  # noqa: ARG002  the base class's signature
+        """What the log says at the start."""
+        return "The gateway of jupyter-remote-gpu is ready."
+
+
+def run(arguments: list[str], unused_time: float) -> None:
+    """Run the gateway until it is told to end. Raises `SystemExit` with the status 1 when the extension did not load."""
+    settings: dict[str, Any] = {"unused_time": unused_time, "open_browser": False, "allow_root": True}
+    server = HeadlessServer.instance(**settings)
+    server.initialize(arguments, find_extensions=False, new_httpserver=False)
+    extension = server.extension_manager.extensions.get(_EXTENSION)
+    if extension is None or not server.extension_manager.extension_apps.get(_EXTENSION):
+        server.log.critical("The extension %s did not load.", _EXTENSION)
+        raise SystemExit(1)
+    server.start()
