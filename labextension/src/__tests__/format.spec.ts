@@ -1,0 +1,93 @@
+import { nullTranslator } from '@jupyterlab/translation';
+import { describe, expect, it } from 'vitest';
+
+import { badge } from '../badge';
+import { age, basename, count, duration } from '../format';
+import { clusterGpus, sessionMark } from '../text';
+import { CLUSTER, SESSION } from './fake';
+
+const trans = nullTranslator.load('jupyter_remote_gpu');
+
+describe('numbers and times', () => {
+  it.each([
+    [0.04, '0.0 s'],
+    [1.23, '1.2 s'],
+    [9.96, '10 s'],
+    [59.7, '1 min 0 s'],
+    [200, '3 min 20 s'],
+    [7500, '2 h 05 min'],
+    [-1, '0.0 s']
+  ])('writes %s seconds as %s', (seconds, text) => {
+    expect(duration(seconds, trans)).toBe(text);
+  });
+
+  it('says how long ago something was', () => {
+    const now = Date.parse('2026-01-01T12:00:00Z');
+    expect(age('2026-01-01T11:59:58Z', now, trans)).toBe('just now');
+    expect(age('2026-01-01T11:59:20Z', now, trans)).toBe('40 s ago');
+    expect(age('2026-01-01T11:30:00Z', now, trans)).toBe('30 min ago');
+    expect(age('2026-01-01T09:00:00Z', now, trans)).toBe('3 h ago');
+    expect(age(null, now, trans)).toBe('');
+    expect(age('nonsense', now, trans)).toBe('');
+  });
+
+  it('groups digits and cuts paths', () => {
+    expect(count(20114)).toBe('20\u202f114');
+    expect(count(999)).toBe('999');
+    expect(basename('a/b.ipynb')).toBe('b.ipynb');
+  });
+});
+
+describe('states in words', () => {
+  it('says what a cluster has', () => {
+    expect(clusterGpus(CLUSTER, trans)).toBe('CPU only');
+    expect(clusterGpus({ ...CLUSTER, gpus_total: 8, gpus_free: 2 }, trans)).toBe('2 of 8 GPUs free');
+    expect(clusterGpus({ ...CLUSTER, gpus_total: 1, gpus_free: 1 }, trans)).toBe('1 of 1 GPU free');
+    expect(clusterGpus({ ...CLUSTER, state: 'unreachable' }, trans)).toBe('');
+  });
+
+  it('shows the allocation first, then the link, then the kernel', () => {
+    const word = (part: object) => sessionMark({ ...SESSION, ...part }, trans).word;
+    expect(word({})).toBe('idle');
+    expect(word({ kernel: { state: 'busy' } })).toBe('running');
+    expect(word({ kernel: { state: 'busy' }, link: 'reconnecting' })).toBe('reconnecting');
+    expect(word({ link: 'lost', state: 'ended' })).toBe('ended');
+    expect(word({ kernel: null })).toBe('starting');
+  });
+});
+
+describe('a run record as one line', () => {
+  const record = {
+    session: 'train',
+    cluster: 'local',
+    node: 'node1',
+    gpu: 'CPU only',
+    queued_s: 0.1,
+    run_s: 1.23,
+    lines: 20114,
+    complete: true,
+    state: 'done'
+  };
+
+  it('says where, how long and that all output is here', () => {
+    const { mark, facts } = badge(record, trans);
+    expect(mark.symbol).toBe('✓');
+    expect(facts).toEqual(['train', 'local · node1', 'CPU only', '1.2 s', '20\u202f114 lines complete']);
+  });
+
+  it('warns when output is missing, and tells a long wait', () => {
+    const { facts } = badge({ ...record, complete: false, queued_s: 65, lines: 1 }, trans);
+    expect(facts.slice(-2)).toEqual(['1.2 s after 1 min 5 s of waiting', '1 line, not complete']);
+  });
+
+  it('leaves out what a running cell does not know yet', () => {
+    const { mark, facts } = badge({ state: 'running', cluster: 'local', node: 'local', lines: 3 }, trans);
+    expect(mark.word).toBe('running');
+    expect(facts).toEqual(['local']);
+  });
+
+  it('survives a record of a later version', () => {
+    expect(badge({ state: 'teleported' }, trans).mark.word).toBe('teleported');
+    expect(badge({}, trans).mark.word).toBe('unknown');
+  });
+});
