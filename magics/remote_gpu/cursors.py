@@ -1,0 +1,83 @@
+"""What a notebook kernel has seen of a session, kept where a later kernel finds it: one small 0600 file per kernel and session.
+
+It is written in place with one system call, so that it may be written for each message, and read only by `%remote_gpu attach`
+in another kernel. Fixed size: a half-written one is not JSON, and is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote_gpu.discovery import runtime_folder
+
+__all__ = ["Cursor", "CursorFile", "newest_cursor"]
+
+_SIZE = 512
+_PREFIX = "remote-gpu-seen-"
+_KEEP = 14 * 24 * 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The execution `msg_id` was sent when journal number `start` was the last seen; `seq` is the last seen in all."""
+
+    session: str
+    msg_id: str = ""
+    start: int | None = None
+    seq: int | None = None
+    over: bool = False
+
+
+class CursorFile:
+    """This kernel's cursor in one session."""
+
+    def __init__(self, session: str) -> None:
+        folder = runtime_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = folder / f"{_PREFIX}{session}-{os.getpid()}.json"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.cursor = Cursor(session)
+
+    def write(self, cursor: Cursor) -> None:
+        """Replace what the file says."""
+        self.cursor = cursor
+        data = {"session": cursor.session, "msg_id": cursor.msg_id, "start": cursor.start, "seq": cursor.seq, "over": cursor.over}
+        text = json.dumps(data).encode()
+        with contextlib.suppress(OSError):  # a full disk costs the next kernel a replay from further back, not this cell
+            os.pwrite(self._file, text.ljust(_SIZE), 0)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Close the file; `remove` it when the session is over."""
+        with contextlib.suppress(OSError):
+            os.close(self._file)
+        if remove:
+            self._path.unlink(missing_ok=True)
+
+
+def newest_cursor(session: str) -> Cursor | None:
+    """What some kernel saw last of `session`; very old files of any session are removed."""
+    found: list[tuple[float, Cursor]] = []
+    for path in runtime_folder().glob(f"{_PREFIX}*.json"):
+        with contextlib.suppress(OSError):
+            written = path.lstat().st_mtime
+            if time.time() - written > _KEEP:
+                path.unlink(missing_ok=True)
+            elif path.name.startswith(f"{_PREFIX}{session}-") and (cursor := _read(path)) is not None:
+                found.append((written, cursor))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _read(path: Path) -> Cursor | None:
+    found = path.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Cursor(data["session"], data["msg_id"], data["start"], data["seq"], bool(data["over"]))
+    except (ValueError, KeyError, TypeError):
+        return None

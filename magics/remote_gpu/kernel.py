@@ -1,0 +1,471 @@
+"""One raw ZMQ connection to one remote kernel, through its front, for all cells that run there.
+
+There is no handshake: a front keeps what is published until it sees a subscription, so a connection may be used at once.
+The methods that say so run on the pump's thread; the others may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
+
+from remote_gpu.execution import AskInput, Effect, Execution, Finished, NextInput, Outcome, Page, Publish, Result, joined
+from remote_gpu.messages import Message, Signer, UnsignedMessage
+from remote_gpu.pump import Pump, log
+from remote_gpu.replay import LastExecution
+
+__all__ = ["Connection", "Event", "GatewayGone", "Relay", "Running", "Sink"]
+
+_CELLS_KEPT = 500  # ended cells whose late output still finds its way
+_BATCH = 500  # messages taken in before anything else is looked at
+_PROMPT_AFTER = 0.02  # seconds without output before a prompt is shown: input requests travel faster than output
+_RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
+_LOOK_AFTER = 1.0  # seconds between two looks at whether the gateway lives
+_COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
+_LATE = frozenset({"stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"})
+
+
+class Sink(Protocol):
+    """Where one cell's output goes. Called on the pump's thread."""
+
+    def publish(self, message: Message) -> None:
+        """Show a message in the cell."""
+
+    def record(self, running: Running, *, final: bool) -> None:
+        """Show or update the cell's run record."""
+
+
+class Relay(Protocol):
+    """What carries comms to the frontend. Called on the pump's thread."""
+
+    def relay(self, connection: Connection, message: Message, sink: Sink | None) -> None:
+        """Pass a comm message on."""
+
+    def forget(self, connection: Connection) -> None:
+        """The remote kernel is gone, and its comms with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayGone:
+    """The gateway's process is no more; the session itself lives on."""
+
+
+Event = AskInput | Page | NextInput | Finished | GatewayGone
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One execution on its way: `events` is what the cell's thread has to do, in order."""
+
+    execution: Execution
+    sink: Sink
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    ended: float | None = None
+    outcome: Outcome | None = None
+    events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
+    detached: bool = False
+    left_at: int | None = None
+    recorded: bool = False
+    record_due: float = field(default_factory=lambda: time.monotonic() + _RECORD_AFTER)
+
+    @property
+    def msg_id(self) -> str:
+        """The request's id, on the remote side."""
+        return self.execution.msg_id
+
+
+class _Waiter:
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.content: dict[str, Any] | None = None
+
+
+class Connection:
+    """Shell, control, stdin and iopub of one front.
+
+    `seq` is the last journal number seen; `death` is set once the remote kernel ended; `lives` says whether the gateway does.
+    """
+
+    def __init__(
+        self,
+        file: Path | str,
+        pump: Pump,
+        *,
+        relay: Relay | None = None,
+        lives: Callable[[], bool] = lambda: True,
+        after: int | None = None,
+        seen: int = 0,
+        claims: Sequence[str] = (),
+        cursor: Callable[[int | None], None] | None = None,
+    ) -> None:
+        info = json.loads(Path(file).read_text(encoding="utf-8"))
+        self.info = info
+        self.signer = Signer(str(info.get("key", "")).encode(), info.get("signature_scheme", "hmac-sha256"))
+        self.pump = pump
+        self.seq = after
+        self.death: Outcome | None = None
+        self.running: dict[str, Running] = {}
+        self.sockets: tuple[zmq.Socket[bytes], ...] = ()
+        self._relay = relay
+        self._lives = lives
+        self._seen, self._claims = seen, frozenset(claims)
+        self._cursor = cursor
+        self._cells: OrderedDict[str, Sink] = OrderedDict()
+        self._last_sink: Sink | None = None
+        self._waiters: dict[str, _Waiter] = {}
+        self._idlers: dict[str, _Waiter] = {}
+        self._prompts: list[tuple[float, Running, AskInput]] = []
+        self._subshell: str | None = None
+        self._subshell_asked = False
+        self._paced_until = 0.0
+        self._look = 0.0
+        self._replay: tuple[LastExecution, Running] | None = None
+        pump.start()
+        pump.call(self._open)
+
+    # any thread
+
+    def execute(self, code: str, running: Running, *, allow_stdin: bool, count: int | None, silent: bool = False) -> None:
+        """Send `code`; what comes of it arrives in `running`."""
+        content = {
+            "code": code,
+            "silent": silent,
+            "store_history": False,
+            "user_expressions": {},
+            "allow_stdin": allow_stdin,
+            "stop_on_error": False,
+        }
+        metadata = {"remote_gpu": {"execution_count": count}}
+        frames = self.signer.pack("execute_request", content, msg_id=running.msg_id, metadata=metadata)
+        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, return-value, func-returns-value]
+
+    def follow(self, running: Running) -> None:
+        """Take up an execution that was sent earlier, by whom ever."""
+        self.pump.call(lambda: self._follow(running))
+
+    def leave(self, running: Running) -> None:
+        """Let an execution run on, unheard; `Running.left_at` is the last number that its cell has shown."""
+
+        def leave() -> None:
+            running.detached, running.left_at = True, self.seq
+            running.sink.record(running, final=True)
+
+        self.pump.call(leave)
+
+    def replay_last(self, running: Running) -> None:
+        """Follow the last execution in the journal, of which this connection reads all, as `running`."""
+
+        def begin() -> None:
+            msg_id = self.signer.next_id()
+            self._replay = (LastExecution(msg_id), running)
+            self._send(1, self.signer.pack("kernel_info_request", {}, msg_id=msg_id))
+
+        self.pump.call(begin)
+
+    def inherit(self, old: Connection) -> None:
+        """Take over from `old`, which is closed: ended cells' late output goes where it went before."""
+
+        def inherit() -> None:
+            self._cells, self._last_sink = old._cells, old._last_sink  # noqa: SLF001  one class
+            self._seen = max(self._seen, old.seq or 0) if self.seq is not None else 0
+            self.pump.remove(old)
+
+        self.pump.call(inherit)
+
+    def interrupt(self) -> None:
+        """Interrupt what runs in the remote kernel."""
+        frames = self.signer.pack("interrupt_request", {})
+        self.pump.call(lambda: self._send(1, frames))
+
+    def answer(self, value: str) -> None:
+        """Answer the remote code's question for input."""
+        frames = self.signer.pack("input_reply", {"status": "ok", "value": value})
+        self.pump.call(lambda: self._send(2, frames))
+
+    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float, control: bool = False) -> dict[str, Any] | None:
+        """Ask the kernel and wait at most `timeout` s; None when no answer came. Beside a running cell, a subshell is asked."""
+        subshell = None
+        deadline = time.monotonic() + timeout
+        if not control and self.busy:
+            subshell = self._own_subshell(timeout)
+            if subshell is None:
+                return None
+        msg_id, waiter = self.signer.next_id(), _Waiter()
+        frames = self.signer.pack(msg_type, content, msg_id=msg_id, subshell=subshell)
+        self._waiters[msg_id] = waiter
+        self.pump.call(lambda: self._send(1 if control else 0, frames))
+        waiter.done.wait(max(0.0, deadline - time.monotonic()))
+        self._waiters.pop(msg_id, None)
+        return waiter.content
+
+    def send_comm(self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink) -> threading.Event:
+        """Send a comm message; output that it causes goes to `sink`. The event is set when the kernel has dealt with it."""
+        subshell = self._own_subshell(1.0) if self.busy else None
+        msg_id, waiter = self.signer.next_id(), _Waiter()
+        frames = self.signer.pack(msg_type, content, msg_id=msg_id, metadata=metadata, buffers=[bytes(each) for each in buffers], subshell=subshell)
+
+        def send() -> None:
+            self._remember(msg_id, sink)
+            self._idlers[msg_id] = waiter
+            self._send(0, frames)
+
+        self.pump.call(send)
+        return waiter.done
+
+    @property
+    def busy(self) -> bool:
+        """True while an execution of ours runs there, followed or detached."""
+        return bool(self.running)
+
+    def close(self) -> None:
+        """Close the sockets (pump's thread)."""
+        for socket in self.sockets:
+            socket.close(linger=0)
+        self.sockets = ()
+
+    def leave_front(self) -> None:
+        """Disconnect for good."""
+        self.pump.call(lambda: self.pump.remove(self))
+
+    # the pump's thread
+
+    def _open(self) -> None:
+        identity = self.signer.session.encode()
+        kinds = ((zmq.DEALER, "shell_port"), (zmq.DEALER, "control_port"), (zmq.DEALER, "stdin_port"), (zmq.SUB, "iopub_port"))
+        sockets = []
+        for kind, port in kinds:
+            socket = self.pump.context.socket(kind)
+            socket.linger = 0
+            socket.set_hwm(0)
+            if kind == zmq.SUB:
+                socket.subscribe(b"")
+            else:
+                socket.identity = identity
+            socket.connect(self._address(port))
+            sockets.append(socket)
+        self.sockets = tuple(sockets)
+        self.pump.add(self)
+
+    def _address(self, port: str) -> str:
+        between = "-" if self.info["transport"] == "ipc" else ":"
+        return f"{self.info['transport']}://{self.info['ip']}{between}{self.info[port]}"
+
+    def _send(self, index: int, frames: Sequence[Any]) -> None:
+        if self.sockets:
+            self.sockets[index].send_multipart(frames)
+
+    def _follow(self, running: Running) -> None:
+        self.running[running.msg_id] = running
+        self._remember(running.msg_id, running.sink)
+        self._last_sink = running.sink
+        if self.death is not None:
+            self._apply(running, (Finished(self.death),))
+
+    def _remember(self, msg_id: str, sink: Sink) -> None:
+        self._cells[msg_id] = sink
+        while len(self._cells) > _CELLS_KEPT:
+            self._cells.popitem(last=False)
+
+    def wanted(self) -> tuple[zmq.Socket[bytes], ...]:
+        """See `Member`."""
+        return self.sockets[:3] if self._paced_until else self.sockets
+
+    def tick(self, now: float) -> float | None:
+        """See `Member`."""
+        due: list[float] = []
+        for prompt in tuple(self._prompts):
+            if prompt[0] <= now:
+                self._prompts.remove(prompt)
+                prompt[1].events.put(prompt[2])
+            else:
+                due.append(prompt[0])
+        for running in tuple(self.running.values()):
+            if not running.recorded and not running.detached:
+                if running.record_due <= now:
+                    self._record(running)
+                else:
+                    due.append(running.record_due)
+        if self.running:
+            self._look_for_gateway(now)
+            due.append(self._look)
+        if self._paced_until:
+            due.append(self._paced_until)
+        return min(due) if due else None
+
+    def _look_for_gateway(self, now: float) -> None:
+        if now < self._look:
+            return
+        first, self._look = self._look == 0.0, now + _LOOK_AFTER
+        if not first and not self._lives():
+            for running in tuple(self.running.values()):
+                if not running.detached:
+                    running.events.put(GatewayGone())
+            self.running.clear()
+
+    def receive(self, now: float) -> None:
+        """See `Member`."""
+        self._paced_until = 0.0
+        ready = self.pump.pace.ready_at(now)
+        if ready > now:
+            self._paced_until = ready
+        else:
+            arrived = joined(self._arrived(3, "iopub"))
+            for message in arrived:
+                self._iopub(message, now)
+            if arrived and self._cursor is not None:
+                self._cursor(self.seq)
+        for index, channel in ((0, "shell"), (1, "control"), (2, "stdin")):
+            for message in self._arrived(index, channel):
+                self._answered(message, now)
+
+    def _arrived(self, index: int, channel: str) -> list[Message]:
+        messages: list[Message] = []
+        if not self.sockets:
+            return messages
+        socket = self.sockets[index]
+        with contextlib.suppress(zmq.Again):
+            while len(messages) < _BATCH:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                try:
+                    messages.append(self.signer.unpack(channel, frames))
+                except UnsignedMessage as error:
+                    log.warning("A message of the remote kernel is left out: %s.", error)
+        return messages
+
+    def _iopub(self, message: Message, now: float) -> None:
+        if message.seq is not None:
+            if self.seq is not None and message.seq <= self.seq:
+                return
+            self.seq = message.seq
+            if message.seq <= self._seen and message.parent_id not in self._claims:
+                return
+        if self._replay is not None:
+            self._replayed(message, now)
+            return
+        if message.msg_type == "status":
+            self._status(message)
+        running = self.running.get(message.parent_id)
+        if running is not None:
+            if self._prompts:
+                self._prompts = [(now + _PROMPT_AFTER, *rest) for _, *rest in self._prompts]  # type: ignore[misc]
+            self._apply(running, running.execution.feed(message))
+        elif message.msg_type in _COMMS:
+            if self._relay is not None:
+                self._relay.relay(self, message, self._cells.get(message.parent_id))
+        elif message.msg_type in _LATE:
+            self._late(message)
+
+    def _replayed(self, message: Message, now: float) -> None:
+        last, running = self._replay or (None, None)
+        if last is None or running is None or not last.feed(message):
+            return
+        self._replay = None
+        if not last.msg_id:
+            running.execution.finished = True
+            self._finish(running, Finished(Outcome(Result.OK)))
+            return
+        running.execution.msg_id = last.msg_id
+        self._follow(running)
+        self.seq = None
+        for each in joined(last.messages):
+            self._iopub(each, now)
+
+    def _late(self, message: Message) -> None:
+        sink = self._cells.get(message.parent_id) or (None if message.parent_id else self._last_sink)
+        gap = (json.loads(message.raw[0]).get("remote_gpu") or {}).get("gap") if not message.parent_id else None
+        if gap:
+            for running in self.running.values():
+                running.execution.lost(int(gap["first"]), int(gap["last"]))
+        if sink is not None:
+            self._publish(sink, message)
+
+    def _status(self, message: Message) -> None:
+        state = message.content.get("execution_state")
+        if state == "idle":
+            waiter = self._idlers.pop(message.parent_id, None)
+            if waiter is not None:
+                waiter.done.set()
+        if state not in ("dead", "restarting"):
+            return
+        self._subshell, self._subshell_asked = None, False
+        for running in tuple(self.running.values()):
+            self._apply(running, running.execution.feed(message))
+        if state == "dead":
+            effects = Execution("").feed(message)
+            self.death = next(effect.outcome for effect in effects if isinstance(effect, Finished))
+        if self._relay is not None:
+            self._relay.forget(self)
+
+    def _answered(self, message: Message, now: float) -> None:
+        running = self.running.get(message.parent_id)
+        if running is not None:
+            self._apply(running, running.execution.feed(message), now)
+            return
+        waiter = self._waiters.get(message.parent_id)
+        if waiter is not None:
+            waiter.content = message.content
+            waiter.done.set()
+
+    def _apply(self, running: Running, effects: Sequence[Effect], now: float = 0.0) -> None:
+        for effect in effects:
+            if isinstance(effect, Finished):
+                self._finish(running, effect)
+            elif running.detached:
+                continue
+            elif isinstance(effect, Publish):
+                if not running.recorded:
+                    self._record(running)
+                self._publish(running.sink, effect.message)
+            elif isinstance(effect, AskInput):
+                self._prompts.append((now + _PROMPT_AFTER, running, effect))
+            else:
+                running.events.put(effect)
+
+    def _publish(self, sink: Sink, message: Message) -> None:
+        self.pump.pace.spend(len(message.raw[1]))
+        if message.msg_type not in _COMMS:
+            sink.publish(message)
+        elif self._relay is not None:
+            self._relay.relay(self, message, sink)
+
+    def _record(self, running: Running) -> None:
+        running.sink.record(running, final=False)
+        running.recorded = True
+
+    def _finish(self, running: Running, effect: Finished) -> None:
+        self.running.pop(running.msg_id, None)
+        running.ended, running.outcome = time.time(), effect.outcome
+        if not running.detached:
+            running.sink.record(running, final=True)
+        running.events.put(effect)
+
+    def _own_subshell(self, timeout: float) -> str | None:
+        """A subshell of the remote kernel for questions beside a running cell; None where there is none (yet)."""
+        if self._subshell is None and not self._subshell_asked:
+            self._subshell_asked = True
+            reply = self.request("create_subshell_request", {}, timeout=timeout, control=True) or {}
+            self._subshell = reply.get("subshell_id")
+        return self._subshell
+
+
+def process_lives(pid: int) -> bool:
+    """Whether process `pid` is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

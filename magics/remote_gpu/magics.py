@@ -1,0 +1,148 @@
+"""The magics `%%remote_gpu` and `%remote_gpu`, and how they hook into a shell."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from remote_gpu.arguments import CELL_USAGE, LineError, Place, parse_cell, parse_verb
+from remote_gpu.completion import Completion
+from remote_gpu.errors import RemoteGpuError, UsageProblem
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from remote_gpu.gateway import Gateway
+__all__ = ["RemoteGpu", "load", "unload"]
+
+_FOLLOWING = "--following"  # how a cell without a magic line is marked once `on` has turned it into one
+_STAYS_HERE = ("%remote_gpu", "%%remote_gpu", "%load_ext", "%reload_ext", "%unload_ext")
+_ATTRIBUTE = "_remote_gpu"
+
+
+class RemoteGpu:
+    """What is loaded into one shell. The parts that need ZMQ are made at the first use, so that loading costs little."""
+
+    def __init__(self, shell: Any, connect_gateway: Callable[[], Gateway] | None = None) -> None:
+        self._shell = shell
+        self._connect_gateway = connect_gateway
+        self._following: Place | None = None
+        self._parts: Any = None
+        self._transform = shell.transform_cell
+        self._completion = Completion(shell, lambda: self.parts.sessions, lambda: self._following)
+
+    def load(self) -> None:
+        """Hook into the shell."""
+        manager = self._shell.magics_manager
+        manager.register_function(self._cell_magic, "cell", "remote_gpu")
+        manager.register_function(self._line_magic, "line", "remote_gpu")
+        manager.register_function(self._local_magic, "cell", "local")
+        self._shell.transform_cell = self._transformed
+        self._completion.load()
+        atexit.register(self.close)
+
+    def unload(self) -> None:
+        """Unhook; remote sessions keep running."""
+        del self._shell.transform_cell
+        for kind, name in (("cell", "remote_gpu"), ("line", "remote_gpu"), ("cell", "local")):
+            self._shell.magics_manager.magics[kind].pop(name, None)
+        self._completion.unload()
+        atexit.unregister(self.close)
+        self.close()
+
+    def close(self) -> None:
+        """Leave the remote sessions."""
+        if self._parts is not None:
+            self._parts.close()
+            self._parts = None
+
+    @property
+    def parts(self) -> Any:
+        """The parts that need ZMQ."""
+        if self._parts is None:
+            from remote_gpu.parts import Parts
+
+            self._parts = Parts(self._shell, self._connect_gateway, self._follow)
+        return self._parts
+
+    def _follow(self, place: Place | None) -> None:
+        self._following = place
+
+    def _cell_magic(self, line: str, cell: str) -> None:
+        """Run this cell in a remote session; `%%remote_gpu --help` tells more."""
+        if line == _FOLLOWING and self._following is not None:
+            place, first = self._following, None
+        else:
+            options = _understood(parse_cell, line)
+            if options.help:
+                sys.stdout.write(CELL_USAGE + "\n")
+                return
+            place, first = options.place, f"%%remote_gpu {line}".rstrip()
+        self._guarded(lambda: self.parts.run_cell(place, first, cell))
+
+    def _line_magic(self, line: str) -> None:
+        """Manage remote sessions; `%remote_gpu help` tells more."""
+        verb = _understood(parse_verb, line)
+        self._guarded(lambda: self.parts.verbs.run(verb))
+
+    def _local_magic(self, line: str, cell: str) -> None:  # noqa: ARG002  a magic's signature
+        """Run this cell here, also after `%remote_gpu on`."""
+        self._shell.run_cell(cell)
+
+    @staticmethod
+    def _guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LineError as error:
+            raise UsageError(str(error)) from None
+        except UsageProblem as error:
+            raise UsageError(str(error)) from None
+        except RemoteGpuError as error:
+            if hasattr(error, "_render_traceback_"):
+                raise
+            from remote_gpu.failures import plain
+
+            raise plain(error) from None
+
+    def _transformed(self, raw_cell: str) -> str:
+        """In place of the shell's `transform_cell`, which acts at execution only: `check_complete` must not see our magic."""
+        start = raw_cell.lstrip()
+        if start.startswith("%%local"):
+            first, _, body = start.partition("\n")
+            return str(self._transform(body if body.lstrip().startswith("%%") else f"# {first}\n{body}"))
+        if self._following is None or not start or start.startswith(_STAYS_HERE) or self._silent():
+            return str(self._transform(raw_cell))
+        return f"get_ipython().run_cell_magic('remote_gpu', {_FOLLOWING!r}, {raw_cell!r})\n"
+
+    def _silent(self) -> bool:
+        """Whether the frontend, not the user, asks: such code is about the local kernel."""
+        kernel = getattr(self._shell, "kernel", None)
+        content = (kernel.get_parent() or {}).get("content") or {} if kernel is not None else {}
+        return bool(content.get("silent"))
+
+
+def _understood(parse: Callable[[str], Any], line: str) -> Any:
+    try:
+        return parse(line)
+    except LineError as error:
+        raise UsageError(str(error)) from None
+
+
+def load(shell: InteractiveShell, *, connect_gateway: Callable[[], Gateway] | None = None) -> None:
+    """Register the magics in `shell`. `connect_gateway` makes the client of the gateway; by default, of the one found or started."""
+    if getattr(shell, _ATTRIBUTE, None) is None:
+        loaded = RemoteGpu(shell, connect_gateway)
+        loaded.load()
+        setattr(shell, _ATTRIBUTE, loaded)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take the magics out of `shell` again."""
+    loaded = getattr(shell, _ATTRIBUTE, None)
+    if loaded is not None:
+        loaded.unload()
+        delattr(shell, _ATTRIBUTE)

@@ -1,0 +1,71 @@
+"""The run record: where and how one cell ran, as data that a frontend draws and as one line of text."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from remote_gpu.execution import Outcome, Result
+
+__all__ = ["RECORD_MIME", "record_bundle"]
+
+RECORD_MIME = "application/vnd.jupyter-remote-gpu.run+json"
+_MINUTE, _HOUR = 60, 3600
+
+
+class _Run(Protocol):
+    facts: Mapping[str, Any]
+    started: float
+    ended: float | None
+    outcome: Outcome | None
+    detached: bool
+    execution: Any
+
+
+def record_bundle(run: _Run) -> dict[str, Any]:
+    """The record of `run` as a mime bundle; times in seconds and ISO 8601 (UTC)."""
+    state = _state(run)
+    seconds = None if run.ended is None else max(0.0, run.ended - run.started)
+    data = {
+        **run.facts,
+        "run_s": None if seconds is None else round(seconds, 3),
+        "started": _iso(run.started),
+        "ended": None if run.ended is None else _iso(run.ended),
+        "lines": run.execution.lines,
+        "complete": run.execution.complete,
+        "state": state,
+        "seq": [run.execution.first, run.execution.last],
+    }
+    return {RECORD_MIME: data, "text/plain": _text(data, seconds)}
+
+
+def _state(run: _Run) -> str:
+    if run.outcome is None:
+        return "detached" if run.detached else "running"
+    if run.outcome.result is Result.OK:
+        return "done"
+    if run.outcome.result is Result.DIED:
+        return "lost"
+    return "interrupted" if run.outcome.ename == "KeyboardInterrupt" else "failed"
+
+
+def _text(data: Mapping[str, Any], seconds: float | None) -> str:
+    where = " · ".join(str(data[name]) for name in ("cluster", "node", "gpu") if data.get(name))
+    parts = [where, str(data["state"]) if seconds is None else f"{data['state']} in {duration(seconds)}"]
+    if not data["complete"]:
+        parts.append("output is incomplete")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as people say it: 0.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR:
+        return f"{int(seconds // _MINUTE)} min {int(seconds % _MINUTE)} s"
+    return f"{int(seconds // _HOUR)} h {int(seconds % _HOUR // _MINUTE)} min"
+
+
+def _iso(moment: float) -> str:
+    return dt.datetime.fromtimestamp(moment, dt.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,276 @@
+"""The remote sessions that this notebook kernel uses: found or started through the gateway, each with one connection.
+
+Once a session is attached, finding it again for a cell costs a dictionary and two `os.stat`; the gateway is not asked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remote_gpu.arguments import Place
+from remote_gpu.cursors import Cursor, CursorFile
+from remote_gpu.discovery import find_gateway, find_or_start_gateway
+from remote_gpu.errors import KernelDied, RemoteGpuError, StartFailed
+from remote_gpu.execution import Outcome
+from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
+from remote_gpu.kernel import Connection, Running, process_lives
+from remote_gpu.pump import Pump
+
+__all__ = ["Attached", "Sessions"]
+
+_START_WAIT = 20.0  # seconds of one long poll while a session starts; there is no limit to how many
+_KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
+
+
+@dataclass(slots=True, eq=False)
+class Attached:
+    """A session that this kernel is attached to."""
+
+    info: SessionInfo
+    attachment: AttachmentInfo
+    connection: Connection
+    cursor: CursorFile
+    facts: Mapping[str, Any]
+    left: Running | None = None
+    told: Outcome | None = None
+
+
+class Sessions:
+    """All sessions of one notebook kernel. `connect_gateway` makes a client of the gateway that serves this process."""
+
+    def __init__(self, shell: Any, pump: Pump, relay: Any, *, connect_gateway: Callable[[], Gateway] | None = None) -> None:
+        self.default = Place()
+        self._shell = shell
+        self._pump = pump
+        self._relay = relay
+        self._connect_gateway = connect_gateway or (lambda: Gateway(find_or_start_gateway()))
+        self._gateway: Gateway | None = None
+        self._attached: dict[Place, Attached] = {}
+        self._choices_time = -1
+        self._chosen = ""
+        self.kernel_id = _kernel_id(shell)
+
+    @property
+    def gateway(self) -> Gateway:
+        """A gateway that lives; one is started when there is none."""
+        if self._gateway is None or not process_lives(self._gateway.record.pid):
+            self._gateway = self._connect_gateway()
+            self._choices_time = -1
+        return self._gateway
+
+    def gateway_if_any(self) -> Gateway | None:
+        """The gateway, unless one would have to be started."""
+        if self._gateway is None:
+            record = find_gateway()
+            return Gateway(record) if record is not None else None
+        return self.gateway
+
+    def of_cell(self, place: Place) -> Attached:
+        """The session for a cell; it is started when there is none."""
+        wanted = self.resolved(place)
+        attached = self._attached.get(wanted)
+        if attached is None:
+            return self._attach_first(wanted)
+        connection = attached.connection
+        if connection.death is not None:
+            return self._after_death(wanted, attached, connection.death)
+        if not self._front_lives(attached):
+            self.reconnect(attached)
+        return attached
+
+    def resolved(self, place: Place) -> Place:
+        """`place` with the notebook's defaults and the sidebar's choice filled in."""
+        session = place.session or self.default.session
+        cluster = place.cluster or self.default.cluster or self._choice()
+        return Place(session, cluster, place.gpus)
+
+    def known(self) -> list[Attached]:
+        """The sessions that this kernel is attached to."""
+        return list({id(each): each for each in self._attached.values()}.values())
+
+    def by_id(self, session_id: str) -> Attached | None:
+        """This kernel's attachment to a session."""
+        return next((each for each in self._attached.values() if each.info.id == session_id), None)
+
+    def current(self, place: Place | None = None) -> Attached | None:
+        """The session that a cell would run in, if it is attached."""
+        if not self._attached:
+            return None
+        return self._attached.get(self.resolved(place or Place()))
+
+    def join(self, info: SessionInfo, *, after: int | None = None, claims: tuple[str, ...] = ()) -> Attached:
+        """Attach to a session that is there, anew if it is attached already."""
+        old = self.by_id(info.id)
+        attachment = self.gateway.attach(info.id, after=after, claims=claims, name=self._own_name())
+        connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims)
+        if old is not None:
+            self._detach(old)
+            old.attachment, old.connection, old.info = attachment, connection, attachment.session
+            return old
+        made = Attached(attachment.session, attachment, connection, CursorFile(info.id), _facts(attachment.session))
+        self._attached[self.resolved(Place(info.name, info.cluster))] = made
+        return made
+
+    def reconnect(self, attached: Attached, claims: tuple[str, ...] = ()) -> None:
+        """Take up a session whose front vanished, where it was left. Raises `SessionEnded` and the like when it is over."""
+        old = attached.connection
+        attachment = self.gateway.attach(attached.info.id, after=old.seq, claims=claims, name=self._own_name())
+        attached.attachment = attachment
+        attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims)
+
+    def forget(self, session_id: str) -> None:
+        """The session is over: leave it."""
+        for place, each in tuple(self._attached.items()):
+            if each.info.id == session_id:
+                del self._attached[place]
+                each.connection.leave_front()
+                each.cursor.close(remove=True)
+
+    def close(self) -> None:
+        """Leave all sessions; they keep running."""
+        for each in self.known():
+            each.cursor.close()
+        self._attached.clear()
+        if self._gateway is not None:
+            self._gateway.close()
+
+    def note_sent(self, attached: Attached, running: Running) -> None:
+        """Keep on disk which execution was sent, for a later kernel."""
+        seq = attached.connection.seq
+        attached.cursor.write(Cursor(attached.info.id, running.msg_id, seq, seq))
+
+    # starting
+
+    def _attach_first(self, wanted: Place) -> Attached:
+        info = self.start(wanted)
+        known = self.by_id(info.id)
+        if known is None:
+            attachment = self.gateway.attach(info.id, name=self._own_name())
+            connection = self._connection(attachment, after=attachment.head)
+            known = Attached(info, attachment, connection, CursorFile(info.id), _facts(info))
+        self._attached[wanted] = known
+        if wanted.gpus:
+            self._attached[Place(wanted.session, wanted.cluster)] = known
+        return known
+
+    def start(self, wanted: Place) -> SessionInfo:
+        """Find or start the session, and wait until it runs."""
+        body: dict[str, Any] = {"cluster": wanted.cluster or "auto", "cwd": os.getcwd()}  # noqa: PTH109  a path object is no JSON
+        if wanted.session:
+            body["name"] = wanted.session
+        if wanted.gpus:
+            body["request"] = {"gpus": wanted.gpus}
+        if self.kernel_id:
+            body["kernel_id"] = self.kernel_id
+        if notebook := self.notebook():
+            body["notebook"] = notebook
+        info = self.gateway.start_session(wait=_START_WAIT, **body)
+        said = ""
+        while info.state.upper() == "PENDING":
+            if info.detail and info.detail != said:
+                said = info.detail
+                sys.stderr.write(f"{info.cluster}: {said}\n")
+            info = self.gateway.session(info.id, wait=_START_WAIT, seen=info.state)
+        if info.over:
+            raise StartFailed(f"Session {info.name!r} on {info.cluster} did not start: {info.detail or info.state.lower()}.")
+        return info
+
+    def notebook(self) -> str:
+        """The notebook's path, where somebody told us."""
+        return str(self._shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME") or "")
+
+    # inside
+
+    def _connection(
+        self, attachment: AttachmentInfo, *, after: int | None, old: Connection | None = None, claims: tuple[str, ...] = ()
+    ) -> Connection:
+        pid, file = self.gateway.record.pid, Path(attachment.connection_file)
+        connection = Connection(
+            file, self._pump, relay=self._relay, lives=lambda: process_lives(pid) and file.exists(), after=after, claims=claims
+        )
+        if old is not None:
+            connection.inherit(old)
+        if self._relay is not None:
+            self._relay.name(connection, attachment.session.id)
+            if old is not None:
+                self._relay.moved(old, connection)
+        return connection
+
+    def _detach(self, attached: Attached) -> None:
+        try:
+            self.gateway.detach(attached.info.id, attached.attachment.id)
+        except RemoteGpuError:
+            return  # it went with its gateway
+
+    def _front_lives(self, attached: Attached) -> bool:
+        gateway = self._gateway
+        return gateway is not None and process_lives(gateway.record.pid) and os.path.exists(attached.attachment.connection_file)  # noqa: PTH110  the hot path
+
+    def _after_death(self, wanted: Place, attached: Attached, death: Outcome) -> Attached:
+        if attached.told is not death:
+            attached.told = death
+            raise KernelDied(f"The remote kernel of session {attached.info.name!r} ended: {death.evalue}.", hint="The next cell starts a new one.")
+        if death.reason == "session_ended":
+            self.forget(attached.info.id)
+            return self._attach_first(wanted)
+        self.gateway.restart(attached.info.id)
+        self.reconnect(attached)
+        attached.told = None
+        sys.stderr.write(f"A new kernel was started in session {attached.info.name!r}; its earlier variables are gone.\n")
+        return attached
+
+    def _choice(self) -> str:
+        gateway = self._gateway
+        choices = gateway.record.choices if gateway is not None else None
+        if gateway is None:
+            gateway = self.gateway
+            choices = gateway.record.choices
+        if choices is None:
+            return self._chosen
+        try:
+            written = os.stat(choices).st_mtime_ns  # noqa: PTH116  the hot path
+        except OSError:
+            written = 0
+        if written != self._choices_time:
+            self._choices_time = written
+            notebook = self.notebook()
+            known = self.kernel_id or notebook
+            chosen = gateway.choice(kernel_id=self.kernel_id or None, notebook=notebook or None) if known and written else "auto"
+            self._chosen = "" if chosen == "auto" else chosen
+        return self._chosen
+
+    def _own_name(self) -> str:
+        return Path(self.notebook()).name or ("notebook" if self.kernel_id else "terminal")
+
+
+def _facts(info: SessionInfo) -> dict[str, Any]:
+    return {
+        "session": info.name,
+        "session_id": info.id,
+        "cluster": info.cluster,
+        "node": info.node,
+        "gpu": info.label,
+        "queued_s": _between(info.created, info.started),
+        "why": info.why,
+    }
+
+
+def _between(created: str, started: str) -> float | None:
+    try:
+        passed = dt.datetime.fromisoformat(started) - dt.datetime.fromisoformat(created)
+    except ValueError:
+        return None
+    return round(passed.total_seconds(), 3)
+
+
+def _kernel_id(shell: Any) -> str:
+    file = getattr(getattr(getattr(shell, "kernel", None), "parent", None), "connection_file", "") or ""
+    found = _KERNEL_FILE.search(str(file))
+    return found.group(1) if found else ""

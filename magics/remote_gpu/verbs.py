@@ -1,0 +1,201 @@
+"""`%remote_gpu VERB`: what each does and says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from remote_gpu.arguments import LINE_USAGE, LineError, Place, Verb, VerbLine, nearest
+from remote_gpu.cell import Cells
+from remote_gpu.cursors import newest_cursor
+from remote_gpu.errors import RemoteGpuError, UnknownSession
+from remote_gpu.execution import Execution
+from remote_gpu.gateway import SessionInfo
+from remote_gpu.kernel import Running
+from remote_gpu.output import Output
+from remote_gpu.sessions import Attached, Sessions
+
+__all__ = ["Verbs", "table"]
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows as text in columns."""
+    cells = [[str(each) for each in row] for row in (heads, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    return "".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
+
+
+class Verbs:
+    """The commands of one notebook kernel. `following` switches remote cells on (a `Place`) and off (None)."""
+
+    def __init__(self, sessions: Sessions, cells: Cells, output: Output, following: Callable[[Place | None], None]) -> None:
+        self._sessions = sessions
+        self._cells = cells
+        self._output = output
+        self._following = following
+
+    def run(self, line: VerbLine) -> None:
+        """Do what `line` says."""
+        actions: dict[Verb, Callable[[VerbLine], None]] = {
+            Verb.STATUS: self._status,
+            Verb.CLUSTERS: self._clusters,
+            Verb.SESSIONS: self._list,
+            Verb.START: self._start,
+            Verb.USE: self._use,
+            Verb.ATTACH: self._attach,
+            Verb.INTERRUPT: self._interrupt,
+            Verb.RESTART: self._restart,
+            Verb.STOP: self._stop,
+            Verb.LOGS: self._logs,
+            Verb.ON: self._on,
+            Verb.OFF: self._off,
+            Verb.HELP: lambda _: _say(LINE_USAGE),
+        }
+        actions[line.verb](line)
+
+    def _status(self, _: VerbLine) -> None:
+        attached = self._sessions.known()
+        if not attached:
+            cluster = self._sessions.resolved(Place()).cluster or "a fitting cluster"
+            _say(f"No session yet: the first %%remote_gpu cell starts one on {cluster}.")
+            return
+        for each in attached:
+            info = self._sessions.gateway.session(each.info.id)
+            running = "; a cell runs" if each.connection.busy else ""
+            _say(f"{_described(info)}{running}")
+            if each.left is not None and each.left.outcome is None:
+                _say(f"  A cell was left running there: %remote_gpu attach {info.name}")
+
+    def _clusters(self, _: VerbLine) -> None:
+        rows = [(each.name, each.kind, each.state, each.label, each.detail) for each in self._sessions.gateway.clusters()]
+        _say(table(("cluster", "kind", "state", "GPUs", ""), rows))
+
+    def _list(self, _: VerbLine) -> None:
+        sessions = self._sessions.gateway.sessions()
+        if not sessions:
+            _say("No remote sessions. The first %%remote_gpu cell starts one.")
+            return
+        rows = [(each.name, each.cluster, each.node, each.label, each.state.lower(), each.kernel.get("state", ""), each.id) for each in sessions]
+        _say(table(("session", "cluster", "node", "GPUs", "state", "kernel", "id"), rows))
+
+    def _start(self, line: VerbLine) -> None:
+        attached = self._sessions.of_cell(Place(line.name, line.cluster, line.gpus))
+        _say(_described(attached.info) + (f"\n{attached.info.why}" if attached.info.why else ""))
+
+    def _use(self, line: VerbLine) -> None:
+        sessions = self._sessions.gateway.sessions()
+        found = next((each for each in sessions if line.name in (each.name, each.id)), None)
+        if found is not None:
+            self._sessions.default = Place(found.name, found.cluster)
+            _say(f"Following cells run in session {found.name!r} on {found.cluster}.")
+            return
+        clusters = [each.name for each in self._sessions.gateway.clusters()]
+        if line.name not in clusters:
+            raise LineError(f"There is no session and no cluster {line.name!r}.{nearest(line.name, [*(s.name for s in sessions), *clusters])}")
+        self._sessions.default = Place("", line.name)
+        _say(f"Following cells run on {line.name}.")
+
+    def _attach(self, line: VerbLine) -> None:
+        info = self._named(line)
+        old = self._sessions.by_id(info.id)
+        left = old.left if old is not None else None
+        if old is not None and left is not None:
+            old.left = None
+            self._replay(info, left.msg_id, left.left_at, left)
+            return
+        cursor = newest_cursor(info.id) if old is None else None
+        if cursor is None or not cursor.msg_id:
+            self._replay_last(info)
+        else:
+            self._replay(info, cursor.msg_id, cursor.seq, None)
+
+    def _replay(self, info: SessionInfo, msg_id: str, after: int | None, before: Running | None) -> None:
+        running = Running(Execution(msg_id, claimed=True), self._output.sink(info.id))
+        if before is not None:
+            running.started = before.started
+        attached = self._sessions.join(info, after=after, claims=(msg_id,))
+        running.facts = attached.facts
+        attached.connection.follow(running)
+        self._cells.finish(attached, running)
+
+    def _replay_last(self, info: SessionInfo) -> None:
+        running = Running(Execution("", claimed=True), self._output.sink(info.id))
+        attached = self._sessions.join(info, after=0)
+        running.facts = attached.facts
+        attached.connection.replay_last(running)
+        self._cells.finish(attached, running)
+
+    def _interrupt(self, line: VerbLine) -> None:
+        info = self._named(line)
+        self._sessions.gateway.interrupt(info.id)
+        _say(f"Interrupted session {info.name!r}.")
+
+    def _restart(self, line: VerbLine) -> None:
+        info = self._named(line)
+        self._sessions.gateway.restart(info.id)
+        attached = self._sessions.by_id(info.id)
+        if attached is not None:
+            attached.connection.death = attached.told = attached.left = None
+        _say(f"Session {info.name!r} has a new kernel; earlier variables are gone.")
+
+    def _stop(self, line: VerbLine) -> None:
+        info = self._named(line)
+        self._sessions.gateway.stop_session(info.id)
+        self._sessions.forget(info.id)
+        if info.name == self._sessions.default.session:
+            self._sessions.default = Place()
+        _say(f"Session {info.name!r} on {info.cluster} is stopped.")
+
+    def _logs(self, line: VerbLine) -> None:
+        text = self._sessions.gateway.logs(self._named(line).id, lines=line.lines)
+        _say(text.rstrip("\n") or "The log is empty.")
+
+    def _on(self, line: VerbLine) -> None:
+        place = self._sessions.resolved(Place(line.session, line.cluster, line.gpus))
+        self._following(Place(line.session, line.cluster, line.gpus))
+        where = f" in session {place.session!r}" if place.session else ""
+        on = f" on {place.cluster}" if place.cluster else ""
+        _say(f"Following cells run remotely{where}{on}. %%local runs one here; %remote_gpu off ends this.")
+
+    def _off(self, _: VerbLine) -> None:
+        self._following(None)
+        _say("Following cells run here.")
+
+    def _named(self, line: VerbLine) -> SessionInfo:
+        """The session that the line names, else this notebook's, else the only one there is."""
+        if line.name:
+            return self._session(line.name)
+        current: Attached | None = self._sessions.current()
+        if current is None and len(known := self._sessions.known()) == 1:
+            current = known[0]
+        if current is not None:
+            return self._sessions.gateway.session(current.info.id)
+        sessions = [each for each in self._sessions.gateway.sessions() if not each.over]
+        notebook = self._sessions.notebook()
+        mine = [each for each in sessions if notebook and each.notebook == notebook] or sessions
+        if len(mine) == 1:
+            return mine[0]
+        if not mine:
+            raise LineError(f"There is no remote session to {line.verb}.")
+        raise LineError(f"Which session? %remote_gpu {line.verb} NAME, with one of: {', '.join(each.name for each in mine)}.")
+
+    def _session(self, name: str) -> SessionInfo:
+        try:
+            return self._sessions.gateway.session(name)
+        except UnknownSession:
+            known = [each.name for each in self._sessions.gateway.sessions()]
+            raise LineError(f"There is no remote session {name!r}.{nearest(name, known)}") from None
+        except RemoteGpuError as error:
+            raise LineError(str(error)) from error
+
+
+def _described(info: SessionInfo) -> str:
+    where = " · ".join(part for part in (info.cluster, info.node, info.label) if part)
+    kernel = str(info.kernel.get("state") or info.state.lower())
+    link = "" if info.link.upper() in ("", "CONNECTED") else f", link {info.link.lower()}"
+    return f"Session {info.name!r}: {where} · {kernel}{link}"
+
+
+def _say(text: str) -> Any:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
