@@ -164,11 +164,11 @@ class Registry:
             message = f"There is a remote session {session.name!r} already."
             raise NameTaken(message, hint="Choose another name, or stop it first.") from error
 
-    def record(self, allocation: Allocation, *, now: float, problem: Mapping[str, Any] | None = None) -> None:
-        """Write what is known of a session's allocation. A session that is over stays over, whatever comes late."""
+    def record(self, allocation: Allocation, *, now: float, problem: Mapping[str, Any] | None = None) -> bool:
+        """Write what is known of a session's allocation; False when the session is over already: it stays over."""
         running, over = allocation.state is AllocationState.RUNNING, allocation.state.over
         with self._change() as base:
-            base.execute(
+            done = base.execute(
                 "UPDATE sessions SET allocation = ?, state = ?, started = CASE WHEN ? THEN coalesce(started, ?) ELSE started END,"
                 f" ended = CASE WHEN ? THEN ? ELSE ended END, problem = coalesce(?, problem) WHERE id = ? AND {_LIVE}",
                 [
@@ -182,6 +182,7 @@ class Registry:
                     allocation.session,
                 ],
             )
+        return done.rowcount > 0
 
     def explain(self, session: SessionId, why: str) -> None:
         """Write the sentence that says why the session is where it is."""
@@ -194,10 +195,10 @@ class Registry:
         rows = self._all(f"SELECT * FROM sessions WHERE id = ?1 OR kernel_id = ?1 OR name = ?1 {order}", [key])  # noqa: S608
         return _session(rows[0]) if rows else None
 
-    def default_session(self, notebook: str, cluster: str) -> Session | None:
-        """The live session that `notebook` gets on `cluster` without asking for one by name."""
-        query = f"SELECT * FROM sessions WHERE is_default AND notebook = ? AND cluster = ? AND {_LIVE}"  # noqa: S608
-        rows = self._all(query, [notebook, cluster])
+    def default_session(self, notebook: str, cluster: str | None = None) -> Session | None:
+        """The live session that `notebook` gets without asking for one by name, on `cluster` or (None) on any."""
+        query = f"SELECT * FROM sessions WHERE is_default AND notebook = ?1 AND (?2 IS NULL OR cluster = ?2) AND {_LIVE}"  # noqa: S608
+        rows = self._all(f"{query} ORDER BY created DESC LIMIT 1", [notebook, cluster])
         return _session(rows[0]) if rows else None
 
     def sessions(self, *, since: float | None = None) -> list[Session]:

@@ -1,0 +1,56 @@
+"""Attachments: ``/remote-gpu/sessions/SESSION/attachments``. Each has a front, and the front a connection file."""
+
+from __future__ import annotations
+
+from jupyter_remote_gpu.handlers.base import Handler, authorized
+from jupyter_remote_gpu.live import Client, Terms
+from jupyter_remote_gpu.models import Role
+from remote_gpu.errors import UsageProblem
+
+__all__ = ["AttachmentHandler", "AttachmentsHandler", "RebindHandler"]
+
+
+class AttachmentsHandler(Handler):
+    """The clients of a session."""
+
+    @authorized
+    async def post(self, session: str) -> None:
+        """Attach: open a front for this client alone."""
+        attachment, found = await self.parts.sessions.attach(session, self._terms())
+        front = attachment.front
+        self.answer(
+            {"id": attachment.id, "connection_file": str(front.connection_file), "session": found.json(), "head": front.head}, 201
+        )
+
+    def _terms(self) -> Terms:
+        body = self.body()
+        self.only(body, {"role", "after", "claims", "name"})
+        role, claims = self.typed(body, "role", str) or Role.OWNER, self.typed(body, "claims", list) or []
+        after = self.typed(body, "after", int)
+        if role not in set(Role):
+            raise UsageProblem(f"There is no role {role!r}.", hint=f"Roles: {', '.join(Role)}.")
+        if not all(isinstance(claim, str) for claim in claims) or (after is not None and after < 0):
+            raise UsageProblem("'claims' must be a list of message ids, and 'after' a number of the journal.")
+        peer = self.peer()
+        name = self.typed(body, "name", str) or ""
+        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None)
+
+
+class AttachmentHandler(Handler):
+    """One client of a session."""
+
+    @authorized
+    async def delete(self, session: str, attachment: str) -> None:
+        """Detach: close its front; the session goes on."""
+        await self.parts.sessions.detach(session, attachment)
+        self.answer(None)
+
+
+class RebindHandler(Handler):
+    """The sockets of a front."""
+
+    @authorized
+    async def post(self, session: str, attachment: str) -> None:
+        """Bind them again at the same paths, after a kernel manager deleted them."""
+        self.parts.sessions.rebind(session, attachment)
+        self.answer({})

@@ -1,0 +1,177 @@
+"""What this gateway holds of one running session: its link, opened when somebody needs it, and its fronts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jupyter_remote_gpu.front import Front
+from jupyter_remote_gpu.link import Link
+from jupyter_remote_gpu.models import LinkState, Role, SessionId
+from remote_gpu.discovery import process_start_time
+from remote_gpu.errors import UnknownAttachment
+from remote_gpu.folders import node_folder
+from remote_gpu.streams import FrameStream
+
+__all__ = ["Attachment", "Client", "Live", "Terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The process that asked for an attachment; `start_time` tells it from a later one with its number."""
+
+    pid: int
+    start_time: int | None
+
+    @classmethod
+    def of(cls, pid: int) -> Client | None:
+        """The process `pid`, or None when there is no such process of ours."""
+        try:
+            return cls(pid, process_start_time(pid))
+        except (ProcessLookupError, PermissionError):
+            return None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is still there."""
+        return Client.of(self.pid) == self
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a client wants to attach. `after`: the last journal number that it has (None: from now on)."""
+
+    role: Role = Role.OWNER
+    after: int | None = None
+    claims: tuple[str, ...] = ()
+    name: str = ""
+    client: Client | None = None
+    """The client's process, when it is known: its end closes the front. Otherwise the front's silence does."""
+
+
+@dataclass(slots=True)
+class Attachment:
+    """One attachment of a session: its front, and since when nobody seems to be behind it (monotonic seconds)."""
+
+    id: str
+    front: Front
+    terms: Terms
+    unused_since: float | None = None
+
+
+@dataclass(slots=True)
+class Live:
+    """The link and the fronts of one session. All calls come from the gateway's event loop."""
+
+    session: SessionId
+    open_stream: Callable[[], Awaitable[FrameStream]]
+    changed: Callable[[], None]
+    """Called after each change of `state` or `kernel`."""
+    state: LinkState = LinkState.LOST
+    detail: str = ""
+    kernel: Mapping[str, Any] | None = None
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+    _connecting: asyncio.Task[Link] | None = None
+
+    async def link(self) -> Link:
+        """The link, connected; opened by the first who asks, shared by all. Raises what its first attempt raises."""
+        if self._connecting is None or _has_failed(self._connecting):
+            self._connecting = asyncio.create_task(self._connect(), name=f"link of {self.session}")
+        return await asyncio.shield(self._connecting)
+
+    async def attach(self, identity: str, terms: Terms) -> Attachment:
+        """Open a front for one client."""
+        link = await self.link()
+        front = await Front.open(
+            link,
+            id=identity,
+            folder=node_folder("f") / identity,
+            role=terms.role,
+            after=terms.after,
+            claims=terms.claims,
+            on_unused=lambda: self._unused(identity),
+            name=terms.name,
+        )
+        attachment = Attachment(identity, front, terms)
+        self.attachments[identity] = attachment
+        self.changed()
+        return attachment
+
+    def attachment(self, identity: str) -> Attachment:
+        """The attachment `identity`; raises `UnknownAttachment`."""
+        if identity not in self.attachments:
+            raise UnknownAttachment(f"The session has no attachment {identity!r} in this gateway.", hint="Attach again.")
+        return self.attachments[identity]
+
+    async def detach(self, identity: str) -> None:
+        """Close a front; harmless when it is gone."""
+        attachment = self.attachments.pop(identity, None)
+        if attachment is not None:
+            await attachment.front.aclose()
+            self.changed()
+
+    def vanished(self, now: float, grace: float) -> list[str]:
+        """The attachments whose client is gone: its process ended, or nothing was behind its front for `grace` seconds."""
+        return [each.id for each in self.attachments.values() if _is_vanished(each, now, grace)]
+
+    async def call(self, method: str, params: Mapping[str, Any] | None = None, limit: float = 30) -> dict[str, Any]:
+        """Ask the supervisor."""
+        link = await self.link()
+        return await link.call(method, dict(params or {}), timeout=limit)
+
+    async def aclose(self) -> None:
+        """Detach every front and close the link; the session goes on."""
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        fronts = [attachment.front for attachment in self.attachments.values()]
+        self.attachments.clear()
+        await asyncio.gather(*(front.aclose() for front in fronts))
+        if self._connecting is not None and not _has_failed(self._connecting):
+            await self._connecting.result().aclose()
+        self._connecting = None
+        self.state = LinkState.LOST
+
+    def file(self, identity: str) -> Path:
+        """The connection file of an attachment."""
+        return self.attachment(identity).front.connection_file
+
+    async def _connect(self) -> Link:
+        link = Link(self.open_stream, on_event=self._on_event, on_state=self._on_state)
+        try:
+            await link.start()
+        except BaseException:
+            await link.aclose()
+            raise
+        self.state = link.state
+        if link.kernel is not None:
+            self.kernel = link.kernel
+        self.changed()
+        return link
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("event", "kernel") == "kernel":
+            self.kernel = {name: value for name, value in event.items() if name != "event"}
+            self.changed()
+
+    def _on_state(self, state: LinkState, detail: str) -> None:
+        self.state, self.detail = state, detail
+        self.changed()
+
+    def _unused(self, identity: str) -> None:
+        attachment = self.attachments.get(identity)
+        if attachment is not None and attachment.unused_since is None:
+            attachment.unused_since = asyncio.get_running_loop().time()
+
+
+def _has_failed(task: asyncio.Task[Link]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _is_vanished(attachment: Attachment, now: float, grace: float) -> bool:
+    if attachment.terms.client is not None:
+        return not attachment.terms.client.lives
+    return attachment.unused_since is not None and now - attachment.unused_since > grace

@@ -1,0 +1,483 @@
+"""The one orchestrator: finds or starts remote sessions, attaches clients to them, and knows when they are over.
+
+What is true lies in the registry and on the nodes; this object adds what only a running gateway has: launches under way,
+links and fronts. Several gateways of one user share the registry, so a session of another one can be listed, attached to and
+stopped here; only its launch belongs to the gateway that began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import string
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jupyter_remote_gpu.choices import AUTO, Choices
+from jupyter_remote_gpu.clusters import Clusters
+from jupyter_remote_gpu.clusters.environment import is_allowed
+from jupyter_remote_gpu.live import Attachment, Live, Terms
+from jupyter_remote_gpu.models import Allocation, AllocationState, KernelLaunch, LinkState, ResourceRequest, Session, SessionId
+from jupyter_remote_gpu.naming import check_name, default_name, free_name
+from jupyter_remote_gpu.registry import Registry
+from jupyter_remote_gpu.selection import Rules, rank
+from jupyter_remote_gpu.settings import Settings
+from jupyter_remote_gpu.snapshots import Snapshots
+from remote_gpu.discovery import process_start_time
+from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, UsageProblem
+from remote_gpu.errors import from_problem
+
+__all__ = ["Sessions", "Wish"]
+
+_ALPHABET = string.ascii_lowercase + string.digits
+_LOOK_AGAIN = 0.25  # seconds between looks at a session that another gateway drives
+_SWEEP = 2.0  # seconds between looks for clients that have vanished
+_SHOW_ENDED = 600.0  # seconds that an ended session is still listed, so that its reason is seen
+
+Listener = Callable[[Session], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asks for when it wants a session. `name` None: the one that its notebook gets by default."""
+
+    name: str | None = None
+    cluster: str = AUTO
+    notebook: str = ""
+    own_kernel_id: str | None = None
+    """The id of the kernel manager's kernel that the session will be; then it is that manager's own."""
+    request: ResourceRequest = field(default_factory=ResourceRequest)
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    reuse: bool = True
+    owner: str = ""
+
+
+class Sessions:
+    """Sessions of one user, from one gateway. All calls come from its event loop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        clusters: Clusters,
+        snapshots: Snapshots,
+        choices: Choices,
+        settings: Settings,
+        *,
+        log: logging.Logger,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._clusters = clusters
+        self._snapshots = snapshots
+        self._choices = choices
+        self._settings = settings
+        self._log = log
+        self._clock = clock
+        self._live: dict[SessionId, Live] = {}
+        self._launches: dict[SessionId, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: list[Listener] = []
+        self._changed = asyncio.Event()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    # looking
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each session that changed, from now on; returns what takes it back."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def list(self) -> list[Session]:
+        """The live sessions and those that ended a short while ago, checked: an entry whose supervisor is gone has ended."""
+        found = self._registry.sessions(since=self._clock() - _SHOW_ENDED)
+        return list(await asyncio.gather(*(self._checked(session) for session in found)))
+
+    async def get(self, key: str) -> Session:
+        """The session with that id, kernel id or name, checked; raises `UnknownSession`."""
+        return await self._checked(self._known(key))
+
+    def peek(self, key: str) -> Session:
+        """As `get`, from what is known without asking anybody; for callers that cannot wait."""
+        return self._view(self._known(key))
+
+    async def wait(self, key: str, seen: str, limit: float) -> Session:
+        """The session as soon as its state is not `seen`, or after `limit` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        while True:
+            changed = self._changed
+            session = await self.get(key)
+            left = deadline - loop.time()
+            if session.state != seen or left <= 0:
+                return session
+            key = session.id
+            waiting = asyncio.create_task(changed.wait())
+            await asyncio.wait([waiting], timeout=min(left, _LOOK_AGAIN))
+            waiting.cancel()
+
+    # starting
+
+    async def start(self, wish: Wish) -> tuple[Session, bool]:
+        """(session, whether it is new) for a wish; however many ask at once for one name, one session starts.
+
+        Returns as soon as the session is written down; its launch goes on in the background (see `wait`). Raises
+        `UnknownCluster`, `UsageProblem` (nothing can run it, a bad name), `NameTaken`, `NotWritable`.
+        """
+        if wish.name is not None:
+            check_name(wish.name)
+        if found := await self._find(wish):
+            return await self._revived(found), False
+        cluster, why = await self._choose(wish)
+        if found := await self._find(wish):  # while this one chose, another may have started
+            return await self._revived(found), False
+        session = self._write_new(wish, cluster, why)
+        if session is None:  # another gateway was quicker
+            again = await self._find(wish)
+            if again is None:
+                raise NameTaken(f"There is a remote session {wish.name or default_name(wish.notebook)!r} already.")
+            return again, False
+        self._launches[session.id] = asyncio.create_task(self._launch(session, wish), name=f"launch of {session.id}")
+        self._announce(session)
+        return session, True
+
+    async def _find(self, wish: Wish) -> Session | None:
+        if wish.own_kernel_id:
+            found = self._registry.session(wish.own_kernel_id)
+        elif wish.name is not None:
+            found = self._registry.session(wish.name)
+        else:
+            chosen = wish.cluster if wish.cluster != AUTO else self._choices.get(wish.notebook, self._clusters)
+            found = self._registry.default_session(wish.notebook, None if chosen == AUTO else chosen) if wish.reuse else None
+        if found is None or (found := await self._checked(found)).state.over:
+            return None
+        if wish.own_kernel_id != found.kernel_id:
+            self._check_reuse(found, wish)
+        return found
+
+    def _check_reuse(self, found: Session, wish: Wish) -> None:
+        if not wish.reuse:
+            raise NameTaken(f"There is a remote session {found.name!r} already.", hint="Stop it first, or choose another name.")
+        if wish.cluster not in (AUTO, found.cluster):
+            self._clusters[wish.cluster]  # a name that does not exist is the better message
+            message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
+            raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
+
+    async def _choose(self, wish: Wish) -> tuple[str, str]:
+        """(cluster, why) for a new session."""
+        wanted, reason = wish.cluster, "you asked for it"
+        if wanted == AUTO:
+            wanted, reason = self._choices.get(wish.notebook, self._clusters), "you chose it for this notebook"
+        if wanted != AUTO:
+            self._clusters[wanted]
+        plain = wish.request == ResourceRequest()
+        if plain and wanted != AUTO:
+            return wanted, f"{wanted}: {reason}."
+        snapshots = self._snapshots.all() if plain and len(self._clusters) == 1 else await self._snapshots.known(5)
+        if wanted != AUTO:
+            snapshots = [snapshot for snapshot in snapshots if snapshot.name == wanted]
+        selection = rank(wish.request, snapshots, rules=Rules(), now=self._clock())
+        if not selection.chosen:
+            raise UsageProblem(selection.sentence, hint="`%remote_gpu clusters` shows what there is.")
+        return selection.chosen, f"{wanted}: {reason}." if wanted != AUTO else selection.sentence
+
+    def _write_new(self, wish: Wish, cluster: str, why: str) -> Session | None:
+        identity = SessionId("".join(secrets.choice(_ALPHABET) for _ in range(10)))
+        default = wish.name is None and wish.own_kernel_id is None and wish.reuse
+        taken = {session.name for session in self._registry.sessions()}
+        session = Session(
+            id=identity,
+            name=wish.name or free_name(default_name(wish.notebook), taken),
+            cluster=cluster,
+            kernel_id=wish.own_kernel_id or str(uuid.uuid4()),
+            allocation=Allocation(cluster, identity, detail="Starting."),
+            owner=wish.owner,
+            notebook=wish.notebook,
+            default=default,
+            created=self._clock(),
+            why=why,
+            gateway=os.getpid(),
+        )
+        try:
+            self._registry.add(session, wish.request, process_start_time(os.getpid()) or 0)
+        except NameTaken:
+            return None
+        return session
+
+    async def _launch(self, session: Session, wish: Wish) -> None:
+        """Drive `Cluster.launch`: each allocation is written down before the next step begins."""
+        cluster, last = self._clusters[session.cluster], session.allocation
+        try:
+            async with aclosing(cluster.launch(wish.request, self._kernel_launch(session, wish))) as steps:  # type: ignore[type-var]
+                async for allocation in steps:
+                    last = allocation
+                    self._record(allocation)
+            if last.state is not AllocationState.RUNNING:
+                raise StartFailed(f"The cluster {session.cluster} granted nothing to the session {session.name}.")
+            self._registry.add_wait(session.cluster, wish.request, session.created, self._clock())
+        except RemoteGpuError as error:
+            await self._fail(last, error)
+            return
+        finally:
+            self._launches.pop(session.id, None)
+        await self._connect(session.id)
+
+    def _kernel_launch(self, session: Session, wish: Wish) -> KernelLaunch:
+        settings = self._settings
+        refused = sorted(name for name in wish.env if not is_allowed(name, settings.environment))
+        if refused:
+            self._log.warning("The session %s starts without %s: not on the allow-list.", session.name, ", ".join(refused))
+        return KernelLaunch(
+            session=session.id,
+            env={name: value for name, value in wish.env.items() if name not in refused},
+            cwd=wish.cwd,
+            idle_timeout=settings.idle_timeout,
+            unattended_timeout=settings.unattended_timeout,
+            journal_limit=settings.journal_limit,
+        )
+
+    def _record(self, allocation: Allocation) -> None:
+        if not self._registry.record(allocation, now=self._clock()) and not allocation.state.over:
+            raise SessionEnded("The session was stopped while it started.")
+        self._announce(self._known(allocation.session))
+
+    async def _fail(self, last: Allocation, error: RemoteGpuError) -> None:
+        self._log.warning("The session %s did not start: %s", last.session, error)
+        failed = replace(last, state=AllocationState.FAILED, detail=error.message)
+        try:
+            self._registry.record(failed, now=self._clock(), problem=error.problem())
+            await self._clusters[last.cluster].release(last)
+        except RemoteGpuError as second:
+            self._log.error("After the failed start of %s: %s", last.session, second)  # noqa: TRY400  its words are enough
+        self._announce(self._known(last.session))
+
+    async def _connect(self, identity: SessionId) -> None:
+        try:
+            await self._live_of(identity).link()
+        except RemoteGpuError as error:
+            self._log.warning("The session %s is not reached: %s", identity, error)
+
+    async def _revived(self, session: Session) -> Session:
+        """`session`, with its kernel started again if it had ended: somebody wants to use it."""
+        kernel = session.kernel or {}
+        if session.state is not AllocationState.RUNNING or kernel.get("state") != "ended":
+            return session
+        why = f"{session.cluster}: its kernel had ended ({kernel.get('text') or kernel.get('reason')}) and starts again, with empty memory."
+        await self.restart(session.id)
+        self._registry.explain(session.id, why)
+        return self.peek(session.id)
+
+    # using
+
+    async def attach(self, key: str, terms: Terms) -> tuple[Attachment, Session]:
+        """Open a front of the session for one client; a session that is still starting is waited for.
+
+        Raises `StartTimedOut` when it does not start in time, `StartFailed` or `SessionEnded` when it is over, `LinkProblem`.
+        """
+        session = await self._running(key)
+        identity = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+        try:
+            attachment = await self._live_of(session.id).attach(identity, terms)
+        except LinkProblem:
+            _raise_if_over(await self.get(session.id))
+            raise
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = asyncio.create_task(self._sweep(), name="sweep of vanished clients")
+        return attachment, self.peek(session.id)
+
+    async def detach(self, key: str, attachment: str) -> None:
+        """Close a client's front; harmless when it is gone."""
+        live = self._live.get(self._known(key).id)
+        if live is not None:
+            await live.detach(attachment)
+
+    def rebind(self, key: str, attachment: str) -> None:
+        """Bind a front's sockets again, after a kernel manager deleted them; raises `UnknownAttachment`."""
+        self._live_of(self._known(key).id).attachment(attachment).front.rebind()
+
+    async def interrupt(self, key: str) -> Session:
+        """Interrupt what the kernel runs; its state survives."""
+        session = await self._running(key)
+        await self._live_of(session.id).call("interrupt")
+        return self.peek(session.id)
+
+    async def restart(self, key: str) -> Session:
+        """A new kernel in the same allocation; returns once it is ready."""
+        session = await self._running(key)
+        await self._live_of(session.id).call("restart", limit=120)
+        return self.peek(session.id)
+
+    async def logs(self, key: str, lines: int) -> str:
+        """The last lines of what supervisor and kernel wrote beside the protocol; why it failed, if it never ran."""
+        session = await self.get(key)
+        if session.state.over:
+            return session.detail
+        session = await self._running(key)
+        answer = await self._live_of(session.id).call("log", {"lines": lines})
+        return str(answer.get("text", ""))
+
+    async def stop(self, key: str, detail: str = "Stopped by you.") -> None:
+        """End the session and give everything back; a session that is over already is not an error."""
+        session = self._known(key)
+        launch = self._launches.pop(session.id, None)
+        if launch is not None:
+            launch.cancel()
+            await asyncio.gather(launch, return_exceptions=True)
+            session = self._known(session.id)
+        if session.state.over:
+            return
+        live = self._live.pop(session.id, None)
+        if live is not None:
+            await self._ask_to_stop(live)
+        await self._clusters[session.cluster].release(session.allocation)
+        self._registry.record(replace(session.allocation, state=AllocationState.ENDED, detail=detail), now=self._clock())
+        self._announce(self._known(session.id))
+
+    async def aclose(self) -> None:
+        """Detach from everything; no session ends. A launch under way is ended with what it took, for nobody would own it."""
+        pending = [*self._launches]
+        for identity in pending:
+            await self.stop(identity, "The gateway stopped while it started.")
+        tasks = [*self._tasks, *([self._sweeper] if self._sweeper else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        live = list(self._live.values())
+        self._live.clear()
+        await asyncio.gather(*(each.aclose() for each in live))
+
+    # what is true
+
+    def _known(self, key: str) -> Session:
+        session = self._registry.session(key)
+        if session is None:
+            names = ", ".join(each.name for each in self._registry.sessions()) or "none"
+            raise UnknownSession(f"There is no remote session {key!r}.", hint=f"Running: {names}.")
+        return session
+
+    def _view(self, session: Session) -> Session:
+        live = self._live.get(session.id)
+        if live is None:
+            return session
+        return replace(session, link=live.state, kernel=live.kernel, attachments=len(live.attachments))
+
+    async def _checked(self, session: Session) -> Session:
+        """`session` after a look at whether it is still there; the look is left out while its link is connected."""
+        live = self._live.get(session.id)
+        if session.state.over or session.id in self._launches or (live is not None and live.state is LinkState.CONNECTED):
+            return self._view(session)
+        if session.state is AllocationState.PENDING and self._driver_lives(session):
+            return session
+        if session.cluster not in self._clusters:
+            return replace(session, allocation=replace(session.allocation, detail=f"The cluster {session.cluster} is not configured."))
+        try:
+            async with asyncio.timeout(5):
+                found = await self._clusters[session.cluster].poll(session.allocation)
+        except (RemoteGpuError, TimeoutError):  # nobody knows, and unknown is alive
+            return self._view(session)
+        if found != session.allocation and not self._may_still_start(session, found):
+            await self._found(session, found)
+        return self._view(self._known(session.id))
+
+    def _driver_lives(self, session: Session) -> bool:
+        pid, start_time = self._registry.gateway_of(session.id)
+        if pid == os.getpid():
+            return False
+        try:
+            return (process_start_time(pid) or 0) == start_time
+        except (ProcessLookupError, PermissionError):
+            return False
+
+    def _may_still_start(self, session: Session, found: Allocation) -> bool:
+        """A dead gateway's launch command may outlive it for a while."""
+        return found.state is AllocationState.FAILED and self._clock() - session.created < self._settings.start_timeout
+
+    async def _found(self, session: Session, found: Allocation) -> None:
+        live = self._live.get(session.id) if not found.state.over else self._live.pop(session.id, None)
+        if found.state.over and live is not None:
+            text = (live.kernel or {}).get("text") if (live.kernel or {}).get("state") == "ended" else ""
+            found = replace(found, detail=str(text or found.detail))
+        if self._registry.record(found, now=self._clock()):
+            self._announce(self._known(session.id))
+        if found.state.over and live is not None:
+            await live.aclose()
+
+    async def _running(self, key: str) -> Session:
+        session = await self.wait(key, AllocationState.PENDING, self._settings.start_timeout + 10)
+        if session.state is AllocationState.PENDING:
+            raise StartTimedOut(f"The session {session.name} is still starting: {session.detail}", hint="Try again later.")
+        _raise_if_over(session)
+        return session
+
+    def _live_of(self, identity: SessionId) -> Live:
+        if identity not in self._live:
+            self._live[identity] = Live(identity, lambda: self._stream(identity), lambda: self._on_live(identity))
+        return self._live[identity]
+
+    async def _stream(self, identity: SessionId) -> Any:
+        session = self._known(identity)
+        return await self._clusters[session.cluster].open_stream(session.allocation, identity)
+
+    def _on_live(self, identity: SessionId) -> None:
+        """A link or kernel changed: tell whoever listens; a link that is down may mean that the session is over."""
+        session = self._known(identity)
+        self._announce(session)
+        live = self._live.get(identity)
+        if live is not None and live.state is not LinkState.CONNECTED and not session.state.over:
+            self.spawn(self._check_later(identity))
+
+    async def _check_later(self, identity: SessionId) -> None:
+        """Look a few times: the stream of a session that ends is often gone a moment before its process."""
+        for delay in (0.05, 0.2, 1.0, 3.0):
+            await asyncio.sleep(delay)
+            live = self._live.get(identity)
+            if live is None or live.state is LinkState.CONNECTED or (await self._checked(self._known(identity))).state.over:
+                return
+
+    async def _ask_to_stop(self, live: Live) -> None:
+        try:
+            if live.state is LinkState.CONNECTED:
+                await live.call("stop", limit=10)
+        except (RemoteGpuError, TimeoutError) as error:
+            self._log.info("The supervisor of %s did not answer to stop: %s", live.session, error)
+        await live.aclose()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while any(live.attachments for live in self._live.values()):
+            await asyncio.sleep(_SWEEP)
+            for live in list(self._live.values()):
+                for identity in live.vanished(loop.time(), self._settings.attach_grace):
+                    self._log.info("The client of attachment %s is gone; its front is closed.", identity)
+                    await live.detach(identity)
+
+    def _announce(self, session: Session) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        view = self._view(session)
+        for listener in list(self._listeners):
+            listener(view)
+
+    def attached(self) -> int:
+        """How many clients are attached through this gateway."""
+        return sum(len(live.attachments) for live in self._live.values())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background; it is cancelled when the gateway stops."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _raise_if_over(session: Session) -> None:
+    if session.state is AllocationState.FAILED:
+        raise from_problem(session.problem) if session.problem else StartFailed(f"The session {session.name} did not start.")  # type: ignore[arg-type]
+    if session.state is AllocationState.ENDED:
+        raise SessionEnded(f"The remote session {session.name} has ended. {session.detail}", hint="Start a new one.")
+
