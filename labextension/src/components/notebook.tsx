@@ -2,6 +2,7 @@
  * The section "This notebook": where its remote cells run.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import { basename } from '../format';
@@ -43,23 +44,21 @@ function ClusterSelect(props: INotebookProps): JSX.Element {
   const names = new Set([AUTO, ...state.clusters.map(cluster => cluster.name)]);
   const chosen = state.choice ?? AUTO;
   return (
-    <div className="jp-select-wrapper jp-RemoteGpu-selectWrapper">
-      <select
-        className="jp-mod-styled"
-        aria-label={trans.__('Cluster for the remote cells of this notebook')}
-        value={chosen}
-        disabled={state.choice === null}
-        onChange={event => props.onChoose(event.target.value)}
-      >
-        <option value={AUTO}>{trans.__('Auto: the first that is free')}</option>
-        {state.clusters.map(cluster => (
-          <option key={cluster.name} value={cluster.name}>
-            {optionText(cluster, trans)}
-          </option>
-        ))}
-        {!names.has(chosen) && <option value={chosen}>{trans.__('%1 (not configured any more)', chosen)}</option>}
-      </select>
-    </div>
+    <HTMLSelect
+      className="jp-RemoteGpu-select"
+      aria-label={trans.__('Cluster for the remote cells of this notebook')}
+      value={chosen}
+      disabled={state.choice === null}
+      onChange={event => props.onChoose(event.target.value)}
+    >
+      <option value={AUTO}>{trans.__('Auto: the first that is free')}</option>
+      {state.clusters.map(cluster => (
+        <option key={cluster.name} value={cluster.name}>
+          {optionText(cluster, trans)}
+        </option>
+      ))}
+      {!names.has(chosen) && <option value={chosen}>{trans.__('%1 (not configured any more)', chosen)}</option>}
+    </HTMLSelect>
   );
 }
 

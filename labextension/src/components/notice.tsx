@@ -29,7 +29,7 @@ export function Notice(props: {
             {state.problem && state.read > 0 && lastSeen(state.read, trans)}
           </div>
           {state.problem ? (
-            <button type="button" className="jp-RemoteGpu-button" onClick={props.onRetry}>
+            <button type="button" className="jp-RemoteGpu-button jp-mod-styled jp-mod-reject" onClick={props.onRetry}>
               {trans.__('Try again')}
             </button>
           ) : (

@@ -94,7 +94,7 @@ export class RemoteGpuPanel extends SidePanel {
       section.addClass('jp-RemoteGpu-section');
       this.addWidget(section);
     }
-    (this.content as AccordionPanel).setRelativeSizes([2, 3, 5]);
+    (this.content as AccordionPanel).setRelativeSizes([27, 33, 46]);
   }
 }
 

@@ -40,9 +40,16 @@ export function IconButton(props: {
   );
 }
 
-/** Facts in one line; empty ones are left out. */
-export function Facts(props: { readonly facts: ReadonlyArray<string> }): JSX.Element {
-  return <div className="jp-RemoteGpu-facts">{props.facts.filter(Boolean).join(' · ')}</div>;
+/** Facts in one line, after a state where there is one; empty ones are left out. */
+export function Facts(props: { readonly facts: ReadonlyArray<string>; readonly mark?: IMark }): JSX.Element {
+  const text = props.facts.filter(Boolean).join(' · ');
+  return (
+    <div className="jp-RemoteGpu-facts" title={text}>
+      {props.mark && <Mark mark={props.mark} />}
+      {props.mark && text && ' · '}
+      {text}
+    </div>
+  );
 }
 
 /** What an empty or loading section says instead of rows. */

@@ -9,7 +9,7 @@ import { age, basename } from '../format';
 import type { IState } from '../model';
 import { isLive, sessionMark } from '../text';
 import type { ISession } from '../types';
-import { Facts, Hint, IconButton, Mark } from './parts';
+import { Facts, Hint, IconButton } from './parts';
 
 /** What a row can ask for; each resolves when the lists are new. */
 export interface ISessionActions {
@@ -69,10 +69,9 @@ function SessionRow(props: IRowProps): JSX.Element {
     <li className="jp-RemoteGpu-row" data-session={session.name} title={session.why}>
       <div className="jp-RemoteGpu-rowHead">
         <span className="jp-RemoteGpu-name">{session.name}</span>
-        <Mark mark={sessionMark(session, trans)} />
         {!question && <Buttons {...props} busy={busy} act={act} ask={setQuestion} />}
       </div>
-      <Facts facts={[session.cluster, session.node, session.label]} />
+      <Facts mark={sessionMark(session, trans)} facts={[session.cluster, session.node, session.label]} />
       {session.detail && <div className="jp-RemoteGpu-detail">{session.detail}</div>}
       <Facts facts={[session.notebook ? basename(session.notebook) : '', startedText(session, trans)]} />
       {question && (
@@ -154,10 +153,10 @@ function Confirm(props: {
           : trans.__('Restart the kernel? Its variables are lost.')}
       </span>
       <span className="jp-RemoteGpu-answers">
-        <button type="button" ref={no} className="jp-RemoteGpu-button" onClick={props.onNo}>
+        <button type="button" ref={no} className="jp-RemoteGpu-button jp-mod-styled jp-mod-reject" onClick={props.onNo}>
           {trans.__('Keep')}
         </button>
-        <button type="button" className="jp-RemoteGpu-button jp-mod-warn" onClick={props.onYes}>
+        <button type="button" className="jp-RemoteGpu-button jp-mod-styled jp-mod-warn" onClick={props.onYes}>
           {stop ? trans.__('Stop') : trans.__('Restart')}
         </button>
       </span>
