@@ -198,7 +198,7 @@ def connection_info(file: Path) -> KernelConnectionInfo:
 
 def _own_environment(env: Mapping[str, str]) -> dict[str, str]:
     """What was set for this kernel alone: jupyter_client hands over this whole process's environment, secrets and all."""
-    return {name: value for name, value in env.items() if os.environ.get(name) != value}
+    return {name: value for name, value in env.items() if os.environ.get(name) != value and not name.startswith("JPY_")}
 
 
 def _check_running(found: SessionInfo, waited: float) -> None:

@@ -130,7 +130,9 @@ def read_record(path: Path) -> GatewayRecord | None:
     return None
 
 
-def _parse(path: Path, data: dict[str, Any]) -> GatewayRecord:
+def _parse(path: Path, data: Any) -> GatewayRecord:
+    if not isinstance(data, dict):
+        raise TypeError(path)
     started = data.get("start_time")
     return GatewayRecord(
         file=path,
