@@ -42,7 +42,7 @@ class Cells:
         connection = attached.connection
         running = Running(Execution(connection.signer.next_id()), self._output.sink(attached.info.id), attached.facts)
         self._sessions.note_sent(attached, running)
-        connection.execute(code, running, allow_stdin=self._output.allows_stdin, count=self._shell.execution_count)
+        connection.execute(code, running, allow_stdin=self._output.allows_stdin, count=self._output.count)
         self.finish(attached, running)
 
     def finish(self, attached: Attached, running: Running) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Completion"]
 
-_LIMIT = 0.3  # seconds
+_LIMIT = 0.3  # seconds for an answer beside a running cell
+_FIRST_LIMIT = 2.0  # seconds for an idle kernel: the first answer of any kernel loads its completer
 _MAGIC = re.compile(r"%%?remote_gpu\b")
 _NAMES = {"--session": "sessions", "--cluster": "clusters"}
 _NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "logs"})
@@ -124,7 +125,8 @@ class Completion:
         attached = self._sessions().current(place)
         if attached is None or attached.connection.death is not None:
             return None
-        return attached.connection.request(msg_type, content, timeout=_LIMIT)
+        connection = attached.connection
+        return connection.request(msg_type, content, timeout=_LIMIT if connection.busy else _FIRST_LIMIT)
 
     def _own_words(self, before: str) -> list[str] | None:
         """Words that fit on a line of ours; None on another line."""

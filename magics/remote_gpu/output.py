@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -29,6 +28,14 @@ class Output(Protocol):
     def sink(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> Sink:
         """Where output of `session_id` goes: the cell that runs now, or the one that `parent` (a whole message) belongs to."""
 
+    @property
+    def count(self) -> int:
+        """The number of the cell that runs now."""
+
+    @property
+    def allows_stdin(self) -> bool:
+        """Whether somebody answers prompts."""
+
 
 class NotebookOutput:
     """Output of an ipykernel."""
@@ -37,8 +44,6 @@ class NotebookOutput:
         self.shell = shell
         self.kernel = shell.kernel
         self._session = self.kernel.session
-        self._numbers = 0
-        self._lock = threading.Lock()
         self._topic = b"kernel." + str(self.kernel.ident).encode()
 
     def parent(self) -> Mapping[str, Any]:
@@ -47,7 +52,12 @@ class NotebookOutput:
 
     def sink(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> NotebookSink:
         """See `Output`."""
-        return NotebookSink(self, parent or self.parent(), session_id, self.shell.execution_count)
+        return NotebookSink(self, parent or self.parent(), session_id, self.count)
+
+    @property
+    def count(self) -> int:
+        """The number of the cell that runs now (IPython before 9.17 counts on after a cell, later ones before it)."""
+        return int(self.shell.displayhook.prompt_count)
 
     def send(self, msg_type: str, parent: bytes, metadata: bytes, content: bytes, buffers: Sequence[Any] = ()) -> None:
         """Publish one message; the parts are JSON already."""
@@ -113,6 +123,11 @@ class TerminalOutput:
     def sink(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> TerminalSink:  # noqa: ARG002  no cells to tell apart
         """See `Output`."""
         return TerminalSink(self.shell)
+
+    @property
+    def count(self) -> int:
+        """The number of the input that runs now."""
+        return int(self.shell.displayhook.prompt_count)
 
     @property
     def allows_stdin(self) -> bool:
