@@ -1,0 +1,236 @@
+"""What becomes of a forked child of the supervisor: an ordinary ipykernel, set for a remote session.
+
+What differs from a plain one: printed text leaves within milliseconds, nothing is dropped on iopub, no TCP port is
+opened, no history file is written, and an `execute_request` may say which number its cell has (metadata
+``{"remote_gpu": {"execution_count": n}}``), so that tracebacks name the notebook's cell.
+
+Imports ipykernel, so only a process that has it preloaded imports this module.
+"""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ipykernel.kernelapp
+import zmq
+from ipykernel.iostream import IOPubThread, OutStream
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import Float, Type, Unicode
+from traitlets.config import Config
+
+from remote_gpu.node.spawn import keep_only, replace_environment
+
+__all__ = ["RemoteKernel", "RemoteKernelApp", "become_kernel"]
+
+FIRST_FLUSH = 0.003
+"""Seconds that text waits after a pause: long enough for the two writes of a `print`."""
+
+BUSY_FLUSH = 0.025
+"""Seconds that text waits while more of it keeps coming."""
+
+_PAUSE = 0.05
+_FD_CHUNK = 64 * 1024
+_EXIT_FAILED = 70
+
+
+class RemoteOutStream(OutStream):
+    """Standard output and error: an adaptive flush interval, and descriptor-level output that is shown and not logged."""
+
+    _flushed = 0.0
+
+    def _schedule_flush(self) -> None:
+        if self._flush_pending:
+            return
+        self._flush_pending = True
+        delay = FIRST_FLUSH if time.monotonic() - self._flushed > _PAUSE else BUSY_FLUSH
+        self.pub_thread.schedule(lambda: self._io_loop.call_later(delay, self._flush))
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._flushed = time.monotonic()
+
+    def fileno(self) -> int:
+        """The descriptor that a child process should write to, so that its output is shown too."""
+        descriptor = getattr(self, "_original_stdstream_fd", None)
+        return super().fileno() if descriptor is None else int(descriptor)
+
+    def _watch_pipe_fd(self) -> None:
+        if self._fid is None:
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            while (data := os.read(self._fid, _FD_CHUNK)) and self._should_watch:
+                self.write(decoder.decode(data))
+        except (OSError, ValueError):  # closed below us
+            self._exc = sys.exc_info()
+
+
+class _PrivateIOPubThread(IOPubThread):
+    """ipykernel's thread, with an ipc socket in the session's folder where the plain one opens a TCP port.
+
+    It carries what forked children of the kernel print.
+    """
+
+    path = ""
+
+    def _setup_pipe_in(self) -> None:
+        socket = self.socket.context.socket(zmq.PULL)
+        socket.linger = 0
+        self._pipe_uuid = os.urandom(16)
+        socket.bind(f"ipc://{self.path}")
+        self._pipe_in = ipykernel.iostream.ZMQStream(socket, self.io_loop)
+        self._pipe_in.on_recv(self._handle_pipe_msg)
+
+    def _setup_pipe_out(self) -> tuple[zmq.Context[Any], zmq.Socket[bytes]]:
+        context = zmq.Context()
+        socket = context.socket(zmq.PUSH)
+        socket.linger = 3000
+        socket.connect(f"ipc://{self.path}")
+        return context, socket
+
+
+class RemoteKernel(IPythonKernel):
+    """ipykernel's kernel; see the module for what differs."""
+
+    _execute_sleep = Float(0.0)  # the plain kernel's pause against lost output; here nothing is lost
+
+    async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Run a cell, under the number that its notebook gave it when it says one."""
+        with self._numbered(parent):
+            await super().execute_request(stream, ident, parent)
+
+    @contextlib.contextmanager
+    def _numbered(self, parent: dict[str, Any]) -> Iterator[None]:
+        asked = (parent.get("metadata") or {}).get("remote_gpu")
+        count = asked.get("execution_count") if isinstance(asked, dict) else None
+        shell = self.shell
+        if not isinstance(count, int) or shell is None or parent["header"].get("subshell_id"):
+            yield
+            return
+        before = shell.execution_count
+        shell.execution_count = count
+        try:
+            yield
+        finally:
+            if shell.execution_count == count:
+                shell.execution_count = before
+
+
+class RemoteKernelApp(IPKernelApp):
+    """Makes the kernel and its sockets; `ready` is told when they are bound."""
+
+    name = "ipython-kernel"
+    kernel_class = Type(RemoteKernel, klass="ipykernel.kernelbase.Kernel")
+    side_socket = Unicode()
+    ready: int = -1
+
+    def init_poller(self) -> None:
+        """Nothing: the life pipe ends this process group with its supervisor, at once and without a thread."""
+
+    def init_sockets(self) -> None:
+        """Bind them; forked children of the kernel reach iopub through a private socket."""
+        _PrivateIOPubThread.path = self.side_socket
+        ipykernel.kernelapp.IOPubThread = _PrivateIOPubThread  # type: ignore[misc]
+        super().init_sockets()
+
+    def init_iopub(self, context: Any) -> None:
+        """Bind iopub, with no limit on what waits to be sent: at its default of 1,000 it would drop messages."""
+        context.setsockopt(zmq.SNDHWM, 0)
+        super().init_iopub(context)
+
+    def log_connection_info(self) -> None:
+        """Keep the ports and tell the supervisor that they are bound; there is no terminal to tell."""
+        names = ("shell", "iopub", "stdin", "hb", "control")
+        self._ports = {name: getattr(self, f"{name}_port") for name in names}
+        os.write(self.ready, b"b")
+
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """Nothing: the supervisor wrote it."""
+
+    def init_io(self) -> None:
+        """Redirect the standard streams."""
+        self.outstream_class = f"{RemoteOutStream.__module__}.{RemoteOutStream.__qualname__}"
+        super().init_io()
+
+
+def _tie_life(descriptor: int) -> None:
+    """Let the system kill this process group at the moment when the supervisor's end of the pipe closes.
+
+    The supervisor closes it by dying, however it dies. Where the system cannot do that, a thread does.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
+        return
+
+    def watch() -> None:
+        os.read(descriptor, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="Life", daemon=True).start()
+
+
+def _clean_modules(bundle: str) -> None:
+    """Leave this package importable, but last: user code must not see the node's half instead of an installed package."""
+    for name in [name for name in sys.modules if name == "remote_gpu" or name.startswith("remote_gpu.")]:
+        del sys.modules[name]
+    sys.path[:] = ["", *(entry for entry in sys.path if entry not in ("", bundle)), bundle]
+
+
+def _prepare(connection_file: Path, incarnation: int, life: int) -> RemoteKernelApp:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until a cell runs, as in ipykernel
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+    _tie_life(life)
+    side = str(connection_file.parent / f"k{incarnation}-6")
+    config = Config()
+    config.HistoryManager.hist_file = ":memory:"  # nothing typed rests on a disk; no lock on a shared home
+    return RemoteKernelApp.instance(
+        config=config, connection_file=str(connection_file), side_socket=side, parent_handle=os.getppid()
+    )
+
+
+def become_kernel(
+    connection_file: Path, environment: dict[str, str], bundle: str, incarnation: int, ready: int, life: int
+) -> NoReturn:
+    """Be the kernel described by `connection_file`, in the child of a fork; never returns.
+
+    Writes ``b`` to `ready` when the sockets are bound and ``r`` when it serves requests. `life` is the reading end of a
+    pipe that only the supervisor can write to: its closing kills this process and its children.
+    """
+    code = _EXIT_FAILED
+    try:
+        signal.set_wakeup_fd(-1)
+        os.setpgid(0, 0)
+        keep_only(ready, life)
+        replace_environment(environment)
+        app = _prepare(connection_file, incarnation, life)
+        app.ready = ready
+        app.initialize([])
+        _clean_modules(bundle)
+        os.write(ready, b"r")
+        os.close(ready)
+        app.start()
+        code = 0
+    except SystemExit as request:
+        code = request.code if isinstance(request.code, int) else int(request.code is not None)
+    except BaseException:  # noqa: BLE001  the last frame of this process: what went wrong belongs into the session's log
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()  # noqa: SLF001  a forked child has no other way to end in order without its parent's frames
+        os._exit(code)

@@ -1,0 +1,209 @@
+"""Starting a session: through the zygote of this Python, which is started first when there is none.
+
+The zygote inherits its listening socket, so that a request can be sent to it before it has finished its imports, and two
+starts at once meet at a lock. Meanwhile this process looks for GPUs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from remote_gpu.errors import NotWritable, StartFailed, StartTimedOut, UsageProblem
+from remote_gpu.folders import node_folder, private_folder
+from remote_gpu.node import sessions
+from remote_gpu.node.gpus import gpu_report
+from remote_gpu.node.spawn import bundle_path, command_for, exec_environment
+
+__all__ = ["complete", "end_zygotes", "prewarm", "run_here", "start"]
+
+START_TIMEOUT = 60.0
+"""Seconds that a start may take: a cold import of ipykernel from a network file system is slow."""
+
+
+def start(request: dict[str, Any]) -> dict[str, Any]:
+    """Start the session that `request` describes (or find it running); returns what `start` prints."""
+    environment = _environment(request)
+    session = str(request.get("session", ""))
+    with _locked(sessions.session_folder(session).with_name(f".{session}.lock")):
+        state = sessions.find(session)
+        if state is not None:
+            return {"ok": True, **state, **_about(environment), "warm": True, "existing": True}
+        peer, warm = _ask_zygote(environment, request)
+        with peer:
+            about = _about(environment)
+            answer = _answer(peer, environment)
+    return {**answer, **about, "warm": warm} if answer.get("ok") else answer
+
+
+def complete(answer: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """What a session itself answered, with what is known of this machine."""
+    return {**answer, **_about(_environment(request)), "warm": False} if answer.get("ok") else answer
+
+
+def prewarm(request: dict[str, Any]) -> dict[str, Any]:
+    """Have a zygote for the environment of `request`, so that the next start is fast."""
+    environment = _environment(request)
+    peer, warm = _ask_zygote(environment, {"ping": True})
+    with peer:
+        return {**_answer(peer, environment), "warm": warm}
+
+
+def end_zygotes() -> dict[str, Any]:
+    """End all zygotes of this user's base folder; sessions are not touched."""
+    ended = 0
+    for path in node_folder("z").glob("*.sock"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.settimeout(5)
+            peer.connect(str(path))
+            peer.sendall(b'{"end": true}\n')
+            peer.recv(4096)
+            ended += 1
+        path.unlink(missing_ok=True)
+    return {"ok": True, "ended": ended}
+
+
+def run_here(request: dict[str, Any]) -> None:
+    """Become the session, in the foreground, with a clean environment: for a batch script. Does not return.
+
+    The request travels to the new program by a pipe: it holds the environment, which is nobody else's business.
+    """
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    if os.fork() == 0:  # a pipe holds 64 KiB; who writes must not be who reads
+        os.close(reading)
+        with os.fdopen(writing, "w") as file:
+            json.dump(request, file)
+        os._exit(0)
+    os.close(writing)
+    command = command_for("run", "--request", str(reading))
+    os.execve(command[0], command, exec_environment(_environment(request)))  # noqa: S606  our own interpreter
+
+
+def _environment(request: dict[str, Any]) -> dict[str, str]:
+    environment = request.get("env") or {}
+    if not isinstance(environment, dict):
+        raise UsageProblem("The request's env must be an object.")  # noqa: EM101
+    return {str(name): str(value) for name, value in environment.items()}
+
+
+def _about(environment: dict[str, str]) -> dict[str, Any]:
+    return {"node": os.uname().nodename, "python": platform.python_version(), **gpu_report(environment)}
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        message = f"Cannot write {path}: {error.strerror}."
+        raise NotWritable(message, hint="Set JUPYTER_REMOTE_GPU_FOLDER to a writable folder on the node.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _zygote_path(environment: dict[str, str]) -> Path:
+    """One zygote for each Python, version of this package and environment at birth."""
+    bundle = bundle_path()
+    version = os.stat(bundle).st_mtime_ns
+    described = [sys.executable, sys.version, bundle, version, sorted(exec_environment(environment).items())]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+    return private_folder(node_folder("z")) / f"{digest}.sock"
+
+
+def _ask_zygote(environment: dict[str, str], request: dict[str, Any]) -> tuple[socket.socket, bool]:
+    """Send `request` to the zygote; returns the connection to read the answer from, and whether it was there already."""
+    path = _zygote_path(environment)
+    line = json.dumps(request).encode() + b"\n"
+    for attempt in (1, 2):
+        with _locked(path.with_suffix(".lock")):
+            peer = _connected(path)
+            warm = peer is not None
+            if peer is None:
+                _spawn_zygote(path, environment)
+                peer = _connected(path)
+        if peer is None:
+            break
+        try:
+            peer.sendall(line)
+        except OSError:  # it ended just now, idle
+            peer.close()
+            if attempt == 1:
+                continue
+            break
+        return peer, warm
+    message = f"The process that starts sessions ends at once. It said: {_log_tail(path)}"
+    raise StartFailed(message)
+
+
+def _connected(path: Path) -> socket.socket | None:
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        peer.connect(str(path))
+    except OSError:
+        peer.close()
+        return None
+    return peer
+
+
+def _spawn_zygote(path: Path, environment: dict[str, str]) -> None:
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        descriptor = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            subprocess.Popen(  # noqa: S603  our own interpreter
+                command_for("zygote", "--listen", str(listener.fileno())),
+                env=exec_environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                pass_fds=(listener.fileno(),),
+                start_new_session=True,
+            )
+        finally:
+            os.close(descriptor)
+
+
+def _log_tail(path: Path) -> str:
+    try:
+        return path.with_suffix(".log").read_text(errors="replace").strip()[-2000:] or "nothing"
+    except OSError:
+        return "nothing"
+
+
+def _answer(peer: socket.socket, environment: dict[str, str]) -> dict[str, Any]:
+    from remote_gpu.node.zygote import receive_line
+
+    peer.settimeout(START_TIMEOUT)
+    try:
+        line = receive_line(peer)
+    except TimeoutError as error:
+        message = f"The session did not start within {START_TIMEOUT:g} s on {os.uname().nodename}."
+        raise StartTimedOut(message, hint="Is the file system with Python very slow just now? Try again.") from error
+    except OSError:
+        line = b""
+    try:
+        answer = json.loads(line)
+    except ValueError as error:
+        message = f"The session did not start on {os.uname().nodename}. It said: {_log_tail(_zygote_path(environment))}"
+        raise StartFailed(message) from error
+    return dict(answer)
+
+

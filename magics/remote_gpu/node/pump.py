@@ -1,0 +1,87 @@
+"""The attach command: copies bytes between stdin/stdout and a session's socket. Imports little, so that it starts fast.
+
+It ends on end of input of either side, and after `SILENCE` seconds without a byte from stdin (a gateway sends a PING
+every few seconds; one that sends nothing is gone). It never ends a session.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+
+__all__ = ["SILENCE", "pump"]
+
+SILENCE = 60.0
+"""Seconds without a byte from stdin after which the command ends."""
+
+_CHUNK = 256 * 1024
+
+
+class _Way:
+    """One direction: reads from `source` while the bytes read before were written to `target`."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self.target = target
+        self.waiting = b""
+
+    def read(self) -> bool:
+        """Take a chunk in; False at the end of input."""
+        self.waiting = os.read(self.source, _CHUNK)
+        return bool(self.waiting)
+
+    def write(self) -> None:
+        """Write some of what waits."""
+        self.waiting = self.waiting[os.write(self.target, self.waiting) :]
+
+
+def pump(peer: socket.socket, source: int = 0, target: int = 1, silence: float = SILENCE) -> None:
+    """Copy until a side ends; `peer` is the connected session socket, `source` and `target` are descriptors."""
+    there = peer.fileno()
+    up, down = _Way(source, there), _Way(there, target)
+    for descriptor in (source, target, there):
+        os.set_blocking(descriptor, False)
+    poll = select.poll()
+    watched: dict[int, int] = {}
+    heard = time.monotonic()
+    while True:
+        _watch(poll, watched, up, down)
+        rest = heard + silence - time.monotonic()
+        if rest <= 0:
+            return
+        events = dict(poll.poll(rest * 1000))
+        try:
+            if events.get(source) and not up.waiting:
+                heard = time.monotonic()
+                if not up.read():
+                    return
+            if events.get(there, 0) & ~select.POLLOUT and not down.waiting and not down.read():
+                return
+            if up.waiting:
+                up.write()
+            if down.waiting:
+                down.write()
+            elif events.get(target, 0) & ~select.POLLOUT and not up.waiting and not events.get(source, 0) & select.POLLIN:
+                return  # nobody reads any more, and all that they said is handed on
+        except BlockingIOError:
+            continue
+        except OSError:  # the other side is gone
+            return
+
+
+def _watch(poll: select.poll, watched: dict[int, int], up: _Way, down: _Way) -> None:
+    wanted: dict[int, int] = {down.target: 0}
+    for way in (up, down):
+        if way.waiting:
+            wanted[way.target] = wanted.get(way.target, 0) | select.POLLOUT
+        else:
+            wanted[way.source] = wanted.get(way.source, 0) | select.POLLIN
+    for descriptor in set(watched) - set(wanted):
+        poll.unregister(descriptor)
+        del watched[descriptor]
+    for descriptor, mask in wanted.items():
+        if watched.get(descriptor) != mask:
+            poll.register(descriptor, mask)
+            watched[descriptor] = mask

@@ -1,0 +1,137 @@
+"""The sessions of this user on this machine, by their folders: which run, and how to speak to one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from remote_gpu.errors import LinkProblem, NotWritable, UnknownSession, UsageProblem, from_problem
+from remote_gpu.folders import MAX_SOCKET_PATH, node_folder, write_private
+from remote_gpu.frames import PROTOCOL, FrameReader, Kind, encode, encode_json, preamble
+from remote_gpu.node.spawn import alive, start_time
+from remote_gpu.node.names import SOCKET_NAME, STATE_NAME
+
+__all__ = ["call", "connect", "find", "running", "session_folder", "stop", "write_state"]
+
+_SESSION = re.compile(r"[a-z0-9]{1,32}")
+_TERM_GRACE = 4.0
+
+
+def session_folder(session: str) -> Path:
+    """Where the session's folder is (or would be). Raises `UsageProblem` for what is no session id, `NotWritable` for a long path."""
+    if not _SESSION.fullmatch(session):
+        message = f"{session!r} is not the id of a session."
+        raise UsageProblem(message)
+    folder = node_folder("s") / session
+    if len(os.fsencode(folder / SOCKET_NAME)) > MAX_SOCKET_PATH:
+        message = f"The path {folder / SOCKET_NAME} is too long for a socket."
+        raise NotWritable(message, hint="Set JUPYTER_REMOTE_GPU_FOLDER to a shorter folder.")
+    return folder
+
+
+def write_state(folder: Path, session: str) -> dict[str, Any]:
+    """Note in the session's folder which process minds it; returns what was written."""
+    state = {
+        "session": session,
+        "pid": os.getpid(),
+        "start_time": start_time(os.getpid()),
+        "protocol": PROTOCOL,
+        "started": time.time(),
+    }
+    write_private(folder / STATE_NAME, json.dumps(state))
+    return state
+
+
+def find(session: str) -> dict[str, Any] | None:
+    """The state of a running session; None when there is none (what a dead one left is removed)."""
+    folder = session_folder(session)
+    try:
+        state = json.loads((folder / STATE_NAME).read_text())
+        if alive(int(state["pid"]), float(state["start_time"])):
+            return {**state, "folder": str(folder)}
+    except (OSError, ValueError, KeyError, TypeError):
+        if not folder.exists():
+            return None
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def running() -> Iterator[dict[str, Any]]:
+    """The states of all running sessions."""
+    for folder in sorted(node_folder("s").iterdir()):
+        if _SESSION.fullmatch(folder.name) and (state := find(folder.name)) is not None:
+            yield state
+
+
+def connect(session: str) -> socket.socket:
+    """A connection to the session's supervisor. Raises `UnknownSession` when there is none."""
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        peer.connect(str(session_folder(session) / SOCKET_NAME))
+    except OSError as error:
+        peer.close()
+        message = f"The session {session} does not run on {os.uname().nodename}."
+        raise UnknownSession(message) from error
+    return peer
+
+
+def call(session: str, method: str, params: dict[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
+    """One CALL to the session's supervisor. Raises `UnknownSession`, `LinkProblem`, or the error that it answers."""
+    with connect(session) as peer:
+        peer.settimeout(timeout)
+        reader = FrameReader()
+        try:
+            peer.sendall(preamble() + encode(encode_json(Kind.CALL, {"id": 1, "method": method, "params": params or {}})))
+            while data := peer.recv(65536):
+                for frame in reader.feed(data):
+                    if frame.kind is Kind.RESULT:
+                        answer = frame.json()
+                        if "error" in answer:
+                            raise from_problem(answer["error"])
+                        return dict(answer["result"])
+        except OSError as error:
+            message = f"The session {session} does not answer: {error}."
+            raise LinkProblem(message) from error
+    message = f"The session {session} ended before it answered."
+    raise LinkProblem(message)
+
+
+def stop(session: str) -> bool:
+    """End a session and wait until nothing of it is left; False when it did not run."""
+    state = find(session)
+    if state is None:
+        return False
+    pid, started = int(state["pid"]), float(state["start_time"])
+    try:
+        call(session, "stop")
+    except (UnknownSession, LinkProblem):
+        _signal(pid, signal.SIGTERM)
+    if not _gone(pid, started, _TERM_GRACE):
+        _signal(pid, signal.SIGKILL)  # the kernel's life pipe takes the kernel along
+        _gone(pid, started, _TERM_GRACE)
+    shutil.rmtree(session_folder(session), ignore_errors=True)
+    return True
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _gone(pid: int, started: float, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while alive(pid, started):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

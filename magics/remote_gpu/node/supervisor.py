@@ -1,0 +1,360 @@
+"""The supervisor: one process beside the kernel, outside it, with one loop and one thread.
+
+It listens on the session's socket, keeps the journal and the attachments, lets its `Keeper` mind the kernel, and ends
+the session: when asked, when its lease runs out, or on SIGTERM. It never waits for anything but its poller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from remote_gpu.errors import RemoteGpuError
+from remote_gpu.frames import Frame, Kind, Lane, unpack_message
+from remote_gpu.node import wire
+from remote_gpu.node.attachments import Attachments
+from remote_gpu.node.connection import Connection
+from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
+from remote_gpu.node.keeper import Keeper
+from remote_gpu.node.names import JOURNAL_NAME, LOG_NAME, SOCKET_NAME
+from remote_gpu.node.spawn import adopt_orphans, kill_children
+
+__all__ = ["SessionPlan", "Supervisor"]
+
+_FAREWELL = 1.0
+_LONGEST_WAIT = 1.0
+_REMEMBERED_CALLS = 100
+_LOG_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """What a session is started with; times in seconds (0 = never), sizes in bytes."""
+
+    session: str
+    env: dict[str, str] = field(repr=False)
+    cwd: str = ""
+    idle_timeout: float = 0.0
+    unattended_timeout: float = 0.0
+    journal_limit: int = DEFAULT_LIMIT
+
+
+class Supervisor:
+    """The session `plan` in `folder`. Making it opens the socket; `run` returns when the session is over."""
+
+    def __init__(self, plan: SessionPlan, folder: Path) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._started = time.time()
+        self._journal = Journal(folder / JOURNAL_NAME, limit=plan.journal_limit or DEFAULT_LIMIT)
+        self._attachments = Attachments(self._journal)
+        self._connections: dict[int, Connection] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(folder / SOCKET_NAME))
+        self._listener.listen(16)
+        self._listener.setblocking(False)
+        self._poller = zmq.Poller()
+        self._polled: dict[Any, int] = {}
+        self._attended = time.monotonic()
+        self._ending = ""
+        self._end_by = float("inf")
+        self._waiting_calls: list[tuple[Connection, Any]] = []
+        self._answered: dict[Any, dict[str, Any]] = {}
+        self._wake, wake_write = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self._keeper = Keeper(folder, plan.env, self._attachments, self._tell_kernel)
+
+    def run(self) -> None:
+        """Start the kernel and serve until the session is over; removes its folder."""
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._end("The session was ended by a signal (SIGTERM)."))
+        adopt_orphans()
+        try:
+            self._keeper.start()
+            while not self._over():
+                self._turn()
+        finally:
+            self._clean_up()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        wait = min(self._keeper.tick(now) - now, self._end_by - now, _LONGEST_WAIT)
+        self._watch()
+        events = self._poller.poll(max(0, int(wait * 1000) + 1))
+        for source, mask in events:
+            self._serve(source, mask)
+        self._journal.flush()
+        for connection in list(self._connections.values()):
+            if not connection.write() or connection.finished:
+                self._drop(connection)
+        self._mind_time(time.monotonic())
+
+    def _watch(self) -> None:
+        """Let the poller know what to wait for in this turn."""
+        wanted: dict[Any, int] = {self._listener.fileno(): zmq.POLLIN, self._wake: zmq.POLLIN}
+        for descriptor, connection in self._connections.items():
+            wanted[descriptor] = (0 if connection.closing else zmq.POLLIN) | (zmq.POLLOUT if connection.waiting else 0)
+        process = self._keeper.process
+        if process.ready_descriptor >= 0:
+            wanted[process.ready_descriptor] = zmq.POLLIN
+        for each in process.sockets.values():
+            wanted[each] = zmq.POLLIN
+        for source in [source for source in self._polled if wanted.get(source) != self._polled[source]]:
+            self._poller.unregister(source)
+            del self._polled[source]
+        for source, mask in wanted.items():
+            if source not in self._polled:
+                self._poller.register(source, mask)
+                self._polled[source] = mask
+
+    def _serve(self, source: Any, mask: int) -> None:
+        process = self._keeper.process
+        if not isinstance(source, int):
+            for lane in [lane for lane, each in process.sockets.items() if each is source]:
+                self._keeper.receive(lane)
+        elif source == self._listener.fileno():
+            self._accept()
+        elif source == self._wake:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+            self._reap()
+        elif source == process.ready_descriptor:
+            self._keeper.on_ready()
+        elif source in self._connections and mask & ~zmq.POLLOUT:
+            self._read(self._connections[source])
+
+    def _reap(self) -> None:
+        self._keeper.reap()
+        spare = self._keeper.process.pid if self._keeper.process.running else -1
+        with contextlib.suppress(ChildProcessError):  # orphans of the kernel that ended
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != spare:
+                os.waitpid(found.si_pid, 0)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            peer, _ = self._listener.accept()
+            connection = Connection(peer)
+            self._connections[connection.fileno()] = connection
+            connection.send_json(Kind.EVENT, {"event": "kernel", **self._keeper.json})
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            frames = connection.read()
+            if frames is None:
+                self._drop(connection)
+                return
+            for frame in frames:
+                self._take(connection, frame)
+        except RemoteGpuError as error:
+            self._dismiss(connection, error.problem())
+        except (LookupError, ValueError, TypeError) as error:
+            self._dismiss(connection, wire.problem("bad_frame", f"The gateway sent what the session cannot follow: {error!r}."))
+
+    def _take(self, connection: Connection, frame: Frame) -> None:
+        attachment = connection.attachments.get(frame.attachment)
+        if frame.kind is Kind.DATA:
+            body = connection.assembler.feed(frame)
+            if body is not None and attachment is not None and attachment.take(frame.lane, frame.number):
+                self._keeper.request(attachment.id, attachment.role, frame.lane, unpack_message(body))
+        elif frame.kind is Kind.ACK and attachment is not None:
+            attachment.acknowledged(frame.lane, frame.number)
+        elif frame.kind is Kind.PING:
+            connection.send(Frame(Kind.PONG, number=frame.number))
+        elif frame.kind is Kind.ATTACH:
+            self._attach(connection, frame)
+        elif frame.kind is Kind.DETACH and attachment is not None:
+            self._attachments.detach(attachment)
+        elif frame.kind is Kind.CALL:
+            self._call(connection, frame.json())
+        elif frame.kind is Kind.BYE:
+            connection.closing = True
+
+    def _attach(self, connection: Connection, frame: Frame) -> None:
+        attachment, superseded = self._attachments.attach(connection, frame.attachment, frame.json())
+        if superseded is not None and superseded != (connection, frame.attachment):
+            text = "A newer client took over this attachment."
+            superseded[0].send_json(Kind.BYE, wire.problem("superseded", text, status=409), superseded[1])
+        answer = {
+            "id": attachment.id,
+            "taken": {lane.name.lower(): number for lane, number in attachment.taken.items()},
+            "head": self._journal.head,
+            "floor": self._journal.floor,
+            "kernel": self._keeper.json,
+        }
+        connection.send_json(Kind.ATTACHED, answer, frame.attachment)
+
+    def _call(self, connection: Connection, call: dict[str, Any]) -> None:
+        method, params = str(call.get("method")), call.get("params") or {}
+        key = (call.get("id"), method)
+        if key in self._answered:
+            connection.send_json(Kind.RESULT, self._answered[key])
+            return
+        known: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+            "status": self._status,
+            "log": self._log,
+            "interrupt": lambda _: self._signal({"signum": int(signal.SIGINT)}),
+            "signal": self._signal,
+            "restart": self._restart,
+            "end_kernel": self._end_kernel,
+            "stop": self._stop,
+        }
+        if method not in known:
+            error = wire.problem("usage", f"The session does not know the call {method!r}.", status=400)
+            connection.send_json(Kind.RESULT, {"id": call.get("id"), "error": error})
+            return
+        result = known[method](params)
+        if result is None:
+            self._waiting_calls.append((connection, call.get("id")))
+            return
+        connection.send_json(Kind.RESULT, {"id": call.get("id"), "result": result})
+
+    def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        journal = {
+            "floor": self._journal.floor,
+            "head": self._journal.head,
+            "bytes": self._journal.bytes,
+            "on_disk": self._journal.on_disk,
+        }
+        return {
+            "session": self._plan.session,
+            "node": os.uname().nodename,
+            "pid": os.getpid(),
+            "started": self._started,
+            "kernel": self._keeper.json,
+            "attachments": self._attachments.attached,
+            "journal": journal,
+            "folder": str(self._folder),
+            "cwd": self._plan.cwd,
+        }
+
+    def _log(self, params: dict[str, Any]) -> dict[str, Any]:
+        try:
+            with (self._folder / LOG_NAME).open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return {"text": "\n".join(lines[-int(params.get("lines", 100)) :])}
+
+    def _signal(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._keeper.process.signal(int(params["signum"]))
+        return {}
+
+    def _restart(self, _: dict[str, Any]) -> dict[str, Any] | None:
+        self._keeper.restart()
+        return None
+
+    def _end_kernel(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._keeper.end("The remote kernel was asked to end.", kill=bool(params.get("kill")))
+        return {}
+
+    def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._end("The session was stopped.")
+        return {}
+
+    def _tell_kernel(self) -> None:
+        """Tell every gateway how the kernel is, and answer who waits for a restart."""
+        self._keeper.told()
+        event = {"event": "kernel", **self._keeper.json}
+        for connection in self._connections.values():
+            connection.send_json(Kind.EVENT, event)
+        if self._keeper.restarting:
+            return
+        waiting, self._waiting_calls = self._waiting_calls, []
+        for connection, identity in waiting:
+            answer: dict[str, Any] = {"id": identity}
+            if self._keeper.process.running:
+                answer["result"] = {"kernel": self._keeper.json}
+            else:
+                answer["error"] = wire.problem("kernel_died", self._keeper.state.text, status=410)
+            self._remember((identity, "restart"), answer)
+            connection.send_json(Kind.RESULT, answer)
+
+    def _remember(self, key: Any, answer: dict[str, Any]) -> None:
+        """A call that is sent again after a cut gets the same answer; short ids may come from another gateway and do not count."""
+        if isinstance(key[0], str) and len(key[0]) >= 8:  # noqa: PLR2004  long enough to be unique
+            self._answered[key] = answer
+            if len(self._answered) > _REMEMBERED_CALLS:
+                del self._answered[next(iter(self._answered))]
+
+    def _mind_time(self, now: float) -> None:
+        for connection in list(self._connections.values()):
+            if not connection.keep_alive(now):
+                self._drop(connection)
+        if self._attachments.attached:
+            self._attended = now
+            return
+        plan, busy = self._plan, self._keeper.busy
+        if busy and 0 < plan.unattended_timeout < now - self._attended:
+            self._end(f"Nobody was attached for {plan.unattended_timeout:g} s.")
+        elif not busy and 0 < plan.idle_timeout < now - max(self._attended, self._keeper.quiet_since):
+            self._end(f"Nobody used the session for {plan.idle_timeout:g} s.")
+
+    def _end(self, text: str) -> None:
+        """Begin to end the session: end the kernel, say good-bye, and be over within a moment."""
+        if self._ending:
+            return
+        self._ending = text
+        self._keeper.end(text, kill=not self._keeper.process.ready)
+        self._end_by = time.monotonic() + 3 * _FAREWELL
+
+    def _over(self) -> bool:
+        if not self._ending:
+            return False
+        if self._keeper.process.running and time.monotonic() < self._end_by:
+            return False
+        if self._end_by != float("-inf"):
+            self._say_goodbye()
+            self._end_by = float("-inf")
+        return True
+
+    def _say_goodbye(self) -> None:
+        extra = {"reason": "session_ended", "text": self._ending, "exit_code": None, "signal": None}
+        self._attachments.publish(wire.status_parts("dead", extra=extra))
+        deadline = time.monotonic() + _FAREWELL
+        for connection in list(self._connections.values()):
+            connection.peer.setblocking(True)
+            connection.peer.settimeout(max(0.05, deadline - time.monotonic()))
+            if connection.write():
+                connection.send_json(Kind.BYE, wire.problem("session_ended", self._ending, status=410))
+                connection.closing = True
+                connection.write()
+
+    def _dismiss(self, connection: Connection, problem: dict[str, Any]) -> None:
+        connection.send_json(Kind.BYE, problem)
+        connection.closing = True
+        for attachment in list(connection.attachments.values()):
+            attachment.close()
+
+    def _drop(self, connection: Connection) -> None:
+        self._connections.pop(connection.fileno(), None)
+        for attachment in list(connection.attachments.values()):
+            attachment.close()
+        self._waiting_calls = [each for each in self._waiting_calls if each[0] is not connection]
+        connection.peer.close()
+
+    def _clean_up(self) -> None:
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._listener.close()
+        self._keeper.process.signal(signal.SIGKILL)
+        self._keeper.close()
+        deadline = time.monotonic() + _FAREWELL
+        while kill_children() and time.monotonic() < deadline:
+            continue
+        self._journal.close(delete=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
