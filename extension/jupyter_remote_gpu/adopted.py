@@ -27,15 +27,17 @@ class _RemoteKernelManager(AsyncIOLoopKernelManager):
         return super()._create_connected_socket(channel, identity)
 
     async def _async_interrupt_kernel(self) -> None:
-        await self.provisioner.send_signal(signal.SIGINT)
+        if self.provisioner is not None:
+            await self.provisioner.send_signal(signal.SIGINT)
 
-    interrupt_kernel = _async_interrupt_kernel
+    interrupt_kernel = _async_interrupt_kernel  # type: ignore[assignment]  # as jupyter_client's own asynchronous managers do
 
     async def _async_request_shutdown(self, restart: bool = False) -> None:
-        await self.provisioner.shutdown_requested(restart=restart)
-        await self.provisioner.kill(restart=restart)  # no message was sent: `cleanup` or the restart ends the kernel, in order
+        if self.provisioner is not None:
+            await self.provisioner.shutdown_requested(restart=restart)
+            await self.provisioner.kill(restart=restart)  # no message was sent: `cleanup` or the restart ends the kernel, in order
 
-    request_shutdown = _async_request_shutdown
+    request_shutdown = _async_request_shutdown  # type: ignore[assignment]
 
     def _connect_control_socket(self) -> None:
         """Nothing: it would open a front that nobody asked for."""

@@ -23,7 +23,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from jupyter_remote_gpu.adopted import AdoptedKernelManager
 from jupyter_remote_gpu.kernelspecs import kernel_name, write_kernelspecs
 from jupyter_remote_gpu.live import Terms
-from jupyter_remote_gpu.models import AllocationState, Session
+from jupyter_remote_gpu.models import AllocationState, Session, SessionId
 from jupyter_remote_gpu.notebooks import Notebooks
 from jupyter_remote_gpu.provisioner import RemoteGpuProvisioner, connection_info
 from jupyter_remote_gpu.registry import ServerKernelRow
@@ -44,7 +44,7 @@ _PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 def adopt(app: RemoteGpuApp) -> None:
     """List the running sessions as this server's kernels; called when the extension loads, before the server listens."""
     parts, server = app.gateway, app.serverapp
-    if parts is None:
+    if parts is None or server is None:
         return
     try:
         write_kernelspecs(parts.settings.clusters)
@@ -61,7 +61,7 @@ def adopt(app: RemoteGpuApp) -> None:
 
 def release(app: RemoteGpuApp) -> Awaitable[None] | None:
     """Take the remote kernels out of the server's hands, so that it does not end them; called when the server stops."""
-    adoption: Adoption | None = app.serverapp.web_app.settings.pop(_KEY, None)
+    adoption: Adoption | None = app.serverapp.web_app.settings.pop(_KEY, None) if app.serverapp is not None else None
     if adoption is not None:
         adoption.release_all()
     return None
@@ -76,8 +76,9 @@ def front_id(kernel_id: str) -> str:
 class _Place:
     """An adopted session's place: its manager, and its front while there is one."""
 
-    session: str
+    session: SessionId
     manager: AdoptedKernelManager
+    provisioner: RemoteGpuProvisioner
     opening: asyncio.Task[None] | None = None
     published: int | None = None
     """The last journal number that the front handed out, once there was a front."""
@@ -119,13 +120,7 @@ class Adoption:
     async def connect_all(self) -> None:
         """Open the links behind the places, side by side."""
         for place in list(self._places.values()):
-            self._parts.sessions.spawn(self._connect(place))
-
-    async def _connect(self, place: _Place) -> None:
-        try:
-            await self._parts.sessions.connect(place.session)
-        except RemoteGpuError as error:
-            self._log.warning("The remote session %s is not reached: %s", place.session, error)
+            self._parts.sessions.spawn(self._parts.sessions.connect(place.session))
 
     # while the server runs
 
@@ -157,8 +152,8 @@ class Adoption:
 
     def _place(self, session: Session, name: str) -> None:
         kernel_id = session.kernel_id
-        manager = self._manager(session, name)
-        place = self._places[kernel_id] = _Place(session.id, manager)
+        manager, provisioner = self._manager(session, name)
+        place = self._places[kernel_id] = _Place(session.id, manager, provisioner)
         manager.on_connect = lambda: self._open(place)
         self._show(manager, session)
         kernels = self._kernels
@@ -167,7 +162,7 @@ class Adoption:
         kernels._kernel_ports[kernel_id] = manager.ports  # noqa: SLF001
         self._remember(session, name)
 
-    def _manager(self, session: Session, name: str) -> AdoptedKernelManager:
+    def _manager(self, session: Session, name: str) -> tuple[AdoptedKernelManager, RemoteGpuProvisioner]:
         kernels = self._kernels
         specs = kernels.kernel_spec_manager
         manager = AdoptedKernelManager(
@@ -187,7 +182,7 @@ class Adoption:
         manager._launch_args = {}  # noqa: SLF001  as after a start: a restart needs them
         manager._attempted_start = True  # noqa: SLF001
         manager.ready.set_result(None)
-        return manager
+        return manager, provisioner
 
     def _show(self, manager: AdoptedKernelManager, session: Session) -> None:
         """What ``/api/kernels`` says; the supervisor tells it, so that no front has to listen for it."""
@@ -200,8 +195,7 @@ class Adoption:
     def _open(self, place: _Place) -> None:
         """Open the front that a client is about to connect to, if it is not open."""
         if place.opening is None or place.opening.done():
-            place.opening = asyncio.get_running_loop().create_task(self._front(place), name=f"front of {place.session}")
-            self._parts.sessions.own(place.opening)
+            place.opening = self._parts.sessions.spawn(self._front(place))
 
     async def _front(self, place: _Place) -> None:
         kernel_id = place.manager.kernel_id
@@ -212,7 +206,7 @@ class Adoption:
         except RemoteGpuError as error:
             self._log.warning("The kernel %s cannot be reached: %s", kernel_id, error)
             return
-        place.manager.provisioner.attachment_id = identity
+        place.provisioner.attachment_id = identity
         place.published = attachment.front.published
 
     def _drop(self, kernel_id: str) -> None:
@@ -226,8 +220,8 @@ class Adoption:
 
     def _take_out(self, kernel_id: str) -> None:
         kernels = self._kernels
-        kernels.stop_watching_activity(kernel_id)
-        kernels.stop_buffering(kernel_id)
+        kernels.stop_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
+        kernels.stop_buffering(kernel_id)  # type: ignore[no-untyped-call]
         kernels.remove_kernel(kernel_id)
         kernels._kernel_connections.pop(kernel_id, None)  # noqa: SLF001  as jupyter_server does after a shutdown
         kernels._kernel_ports.pop(kernel_id, None)  # noqa: SLF001

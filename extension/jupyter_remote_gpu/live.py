@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jupyter_remote_gpu.front import Front
@@ -50,6 +49,14 @@ class Terms:
     name: str = ""
     client: Client | None = None
     """The client's process, when it is known: its end closes the front. Otherwise the front's silence does."""
+    identity: str = ""
+    """The attachment's id, for a client that comes back as the same one; else a new one is made."""
+    cursor_file: bool = False
+    """Whether the front remembers on disk what it handed out."""
+    identity: str = ""
+    """The attachment's id; empty: a new one."""
+    cursor_file: bool = False
+    """Whether the front keeps its place in its folder, for a gateway that comes after this one was killed."""
 
 
 @dataclass(slots=True)
@@ -83,7 +90,8 @@ class Live:
         return await asyncio.shield(self._connecting)
 
     async def attach(self, identity: str, terms: Terms) -> Attachment:
-        """Open a front for one client."""
+        """Open a front for one client; one that this gateway has under that id is closed first."""
+        await self.detach(identity)
         link = await self.link()
         front = await Front.open(
             link,
@@ -92,6 +100,8 @@ class Live:
             role=terms.role,
             after=terms.after,
             claims=terms.claims,
+            cursor_file=terms.cursor_file,
+            cursor_file=terms.cursor_file,
             on_unused=lambda: self._unused(identity),
             name=terms.name,
         )
@@ -134,10 +144,6 @@ class Live:
             await self._connecting.result().aclose()
         self._connecting = None
         self.state = LinkState.LOST
-
-    def file(self, identity: str) -> Path:
-        """The connection file of an attachment."""
-        return self.attachment(identity).front.connection_file
 
     async def _connect(self) -> Link:
         link = Link(self.open_stream, on_event=self._on_event, on_state=self._on_state)

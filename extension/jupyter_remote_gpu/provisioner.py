@@ -88,7 +88,7 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
         self.owner = not self.session
         _check_running(found, self.start_timeout)
         role = "owner" if self.owner else "editor"  # an editor's shutdown_request is refused: who joined ends nothing
-        attached = await self._ask(lambda gateway: gateway.attach(found.id, role=role, name=f"kernel:{self.kernel_id}"))
+        attached = await self._ask(lambda gateway: gateway.attach(found.id, role=role, own_kernel_id=self.kernel_id))
         self.take(found, attached)
 
     def take(self, session: SessionInfo, attachment: AttachmentInfo) -> None:

@@ -226,7 +226,7 @@ class Sessions:
             return
         finally:
             self._launches.pop(session.id, None)
-        await self._connect(session.id)
+        await self.connect(session.id)
 
     def _kernel_launch(self, session: Session, wish: Wish) -> KernelLaunch:
         settings = self._settings
@@ -257,7 +257,8 @@ class Sessions:
             self._log.error("After the failed start of %s: %s", last.session, second)  # noqa: TRY400  its words are enough
         self._announce(self._known(last.session))
 
-    async def _connect(self, identity: SessionId) -> None:
+    async def connect(self, identity: SessionId) -> None:
+        """Open the link behind a running session; says in the log when it cannot."""
         try:
             await self._live_of(identity).link()
         except RemoteGpuError as error:
@@ -281,7 +282,7 @@ class Sessions:
         Raises `StartTimedOut` when it does not start in time, `StartFailed` or `SessionEnded` when it is over, `LinkProblem`.
         """
         session = await self._running(key)
-        identity = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+        identity = terms.identity or "".join(secrets.choice(_ALPHABET) for _ in range(8))
         try:
             attachment = await self._live_of(session.id).attach(identity, terms)
         except LinkProblem:
@@ -468,11 +469,12 @@ class Sessions:
         """How many clients are attached through this gateway."""
         return sum(len(live.attachments) for live in self._live.values())
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; it is cancelled when the gateway stops."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _raise_if_over(session: Session) -> None:

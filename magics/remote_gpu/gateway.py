@@ -228,10 +228,20 @@ class Gateway:
         return str(self._call("GET", _session(session, "logs"), query={"lines": lines})["text"])
 
     def attach(
-        self, session: str, *, role: str | None = None, after: int | None = None, claims: Sequence[str] = (), name: str | None = None
+        self,
+        session: str,
+        *,
+        role: str | None = None,
+        after: int | None = None,
+        claims: Sequence[str] = (),
+        name: str | None = None,
+        own_kernel_id: str | None = None,
     ) -> AttachmentInfo:
-        """Attach with a front of one's own. `after` is the last journal number that is already there (None: from now on)."""
-        body = {"role": role, "after": after, "claims": list(claims) or None, "name": name}
+        """Attach with a front of one's own. `after` is the last journal number that is already there (None: from now on).
+
+        A kernel manager gives its `own_kernel_id`: its front keeps the same id and place over a restart of the gateway.
+        """
+        body = {"role": role, "after": after, "claims": list(claims) or None, "name": name, "own_kernel_id": own_kernel_id}
         body = {key: value for key, value in body.items() if value is not None}
         return AttachmentInfo.of(self._call("POST", _session(session, "attachments"), body=body))
 

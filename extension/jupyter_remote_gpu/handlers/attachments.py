@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyter_remote_gpu.adoption import front_id
 from jupyter_remote_gpu.handlers.base import Handler, authorized
 from jupyter_remote_gpu.live import Client, Terms
 from jupyter_remote_gpu.models import Role
@@ -24,7 +25,7 @@ class AttachmentsHandler(Handler):
 
     def _terms(self) -> Terms:
         body = self.body()
-        self.only(body, {"role", "after", "claims", "name"})
+        self.only(body, {"role", "after", "claims", "name", "own_kernel_id"})
         role, claims = self.typed(body, "role", str) or Role.OWNER, self.typed(body, "claims", list) or []
         after = self.typed(body, "after", int)
         if role not in set(Role):
@@ -33,7 +34,9 @@ class AttachmentsHandler(Handler):
             raise UsageProblem("'claims' must be a list of message ids, and 'after' a number of the journal.")
         peer = self.peer()
         name = self.typed(body, "name", str) or ""
-        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None)
+        own = self.typed(body, "own_kernel_id", str)
+        identity = front_id(own) if own else ""
+        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None, identity, cursor_file=bool(own))
 
 
 class AttachmentHandler(Handler):
