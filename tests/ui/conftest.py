@@ -139,9 +139,7 @@ class Workbench:
         cell = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-CodeCell").last
         cell.locator(".cm-content").click()
         # Typing would meet the editor's automatic brackets and its completer.
-        self.page.evaluate(
-            "source => window.jupyterapp.shell.currentWidget.content.activeCell.model.sharedModel.setSource(source)", source
-        )
+        self.page.evaluate("source => window.jupyterapp.shell.currentWidget.content.activeCell.model.sharedModel.setSource(source)", source)
         at = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex")
         self.page.keyboard.press("Shift+Enter")
         return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell").nth(at)
