@@ -17,6 +17,7 @@
     ├── SessionEnded                   410  the session is over; says why
     ├── KernelDied                     410  the remote kernel ended during the cell; says why
     └── LinkProblem                    502  the connection to the node
+        ├── AccessRefused              502  the login to the cluster failed; never tried again by itself
         ├── BadFrame                   502  bytes that are not our protocol
         ├── VersionMismatch            502  the two ends speak different versions
         └── JournalGap                 410  output that the journal no longer holds
@@ -31,6 +32,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AccessRefused",
     "BadFrame",
     "GatewayUnavailable",
     "JournalGap",
@@ -175,6 +177,12 @@ class LinkProblem(RemoteGpuError):
 
     reason = "link"
     status = 502
+
+
+class AccessRefused(LinkProblem):
+    """The login to the cluster failed. It is not tried again by itself: repeated failures lock accounts."""
+
+    reason = "access_refused"
 
 
 class BadFrame(LinkProblem):
