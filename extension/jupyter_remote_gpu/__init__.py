@@ -32,4 +32,4 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
     """For servers that load the extension by its module alone."""
     from jupyter_remote_gpu.app import RemoteGpuApp
 
-    RemoteGpuApp._load_jupyter_server_extension(server)  # noqa: SLF001  jupyter_server's own hook has this name
+    RemoteGpuApp._load_jupyter_server_extension(server)  # type: ignore[no-untyped-call]  # noqa: SLF001  jupyter_server's hook

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from tornado.httpserver import HTTPServer
@@ -31,25 +31,30 @@ class RemoteGpuApp(ExtensionApp):
     description = "Run notebook cells on remote GPU nodes."
     version = __version__
     load_other_extensions = True
-    classes: ClassVar[list[Any]] = [RemoteGpu]
+    classes = [RemoteGpu]  # noqa: RUF012  traitlets reads it from the class
 
     gateway: GatewayParts | None = None
     _runtime_file: Path | None = None
     _http: HTTPServer | None = None
 
-    def initialize(self) -> None:
+    def initialize(self) -> None:  # type: ignore[override]  # as ExtensionApp itself has it
         """Everything that must stand before the server answers its first request; it listens only after this."""
         try:
             self._open()
         except RemoteGpuError as error:
             self.log.error("jupyter-remote-gpu cannot run here: %s", error)  # noqa: TRY400  its words are enough
             self._problem = error
-        super().initialize()
+        super().initialize()  # type: ignore[no-untyped-call]
         if self.gateway is not None:
             adoption.adopt(self)
 
+    @property
+    def server(self) -> Any:
+        """The server that this extension is loaded into."""
+        return self.serverapp
+
     def _open(self) -> None:
-        server = self.serverapp
+        server = self.server
         settings = RemoteGpu(parent=self).freeze()
         kind = "headless" if isinstance(server, HeadlessServer) else "server"
         parts = build(settings, kind=kind, log=self.log, notebook_of=self._notebook_of)
@@ -69,7 +74,7 @@ class RemoteGpuApp(ExtensionApp):
 
     def _listen(self, parts: GatewayParts) -> None:
         """Open the Unix socket now, so that whoever reads the runtime file can connect; requests wait for the loop."""
-        server = self.serverapp
+        server = self.server
         try:
             parts.socket.unlink(missing_ok=True)
             listener = bind_unix_socket(str(parts.socket), mode=0o600)
@@ -86,7 +91,7 @@ class RemoteGpuApp(ExtensionApp):
     async def _notebook_of(self, kernel_id: str) -> str | None:
         """The notebook whose kernel this is, as a path below the server's root folder."""
         try:
-            model = await self.serverapp.session_manager.get_session(kernel_id=kernel_id)
+            model = await self.server.session_manager.get_session(kernel_id=kernel_id)
         except HTTPError:
             return None
         return str(model.get("path") or "") or None

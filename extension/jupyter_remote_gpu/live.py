@@ -50,10 +50,6 @@ class Terms:
     client: Client | None = None
     """The client's process, when it is known: its end closes the front. Otherwise the front's silence does."""
     identity: str = ""
-    """The attachment's id, for a client that comes back as the same one; else a new one is made."""
-    cursor_file: bool = False
-    """Whether the front remembers on disk what it handed out."""
-    identity: str = ""
     """The attachment's id; empty: a new one."""
     cursor_file: bool = False
     """Whether the front keeps its place in its folder, for a gateway that comes after this one was killed."""
@@ -100,7 +96,6 @@ class Live:
             role=terms.role,
             after=terms.after,
             claims=terms.claims,
-            cursor_file=terms.cursor_file,
             cursor_file=terms.cursor_file,
             on_unused=lambda: self._unused(identity),
             name=terms.name,

@@ -250,7 +250,7 @@ class Registry:
     def server_kernels(self) -> list[ServerKernelRow]:
         """Every server's kernels."""
         return [
-            ServerKernelRow(*(row[name] for name in ServerKernelRow.__slots__[:-1]), detail=json.loads(row["detail"]))
+            ServerKernelRow(**{**dict(row), "detail": json.loads(row["detail"])})
             for row in self._all("SELECT * FROM server_kernels")
         ]
 

@@ -10,53 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
-import string
 import time
-import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from jupyter_remote_gpu.choices import AUTO, Choices
 from jupyter_remote_gpu.clusters import Clusters
-from jupyter_remote_gpu.clusters.environment import is_allowed
+from jupyter_remote_gpu.launches import Launches, Wish, random_id
 from jupyter_remote_gpu.live import Attachment, Live, Terms
-from jupyter_remote_gpu.models import Allocation, AllocationState, KernelLaunch, LinkState, ResourceRequest, Session, SessionId
-from jupyter_remote_gpu.naming import check_name, default_name, free_name
+from jupyter_remote_gpu.models import Allocation, AllocationState, LinkState, Session, SessionId
+from jupyter_remote_gpu.naming import check_name, default_name
 from jupyter_remote_gpu.registry import Registry
-from jupyter_remote_gpu.selection import Rules, rank
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.snapshots import Snapshots
 from remote_gpu.discovery import process_start_time
-from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, UsageProblem
-from remote_gpu.errors import from_problem
+from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, from_problem
 
 __all__ = ["Sessions", "Wish"]
 
-_ALPHABET = string.ascii_lowercase + string.digits
 _LOOK_AGAIN = 0.25  # seconds between looks at a session that another gateway drives
 _SWEEP = 2.0  # seconds between looks for clients that have vanished
 _SHOW_ENDED = 600.0  # seconds that an ended session is still listed, so that its reason is seen
 
 Listener = Callable[[Session], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a client asks for when it wants a session. `name` None: the one that its notebook gets by default."""
-
-    name: str | None = None
-    cluster: str = AUTO
-    notebook: str = ""
-    own_kernel_id: str | None = None
-    """The id of the kernel manager's kernel that the session will be; then it is that manager's own."""
-    request: ResourceRequest = field(default_factory=ResourceRequest)
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: str | None = None
-    reuse: bool = True
-    owner: str = ""
 
 
 class Sessions:
@@ -75,13 +52,14 @@ class Sessions:
     ) -> None:
         self._registry = registry
         self._clusters = clusters
-        self._snapshots = snapshots
         self._choices = choices
         self._settings = settings
         self._log = log
         self._clock = clock
         self._live: dict[SessionId, Live] = {}
-        self._launches: dict[SessionId, asyncio.Task[None]] = {}
+        self._launches = Launches(
+            registry, clusters, snapshots, choices, settings, log=log, clock=clock, announce=self._announce, started=self.connect
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
         self._changed = asyncio.Event()
@@ -134,16 +112,16 @@ class Sessions:
             check_name(wish.name)
         if found := await self._find(wish):
             return await self._revived(found), False
-        cluster, why = await self._choose(wish)
+        cluster, why = await self._launches.choose(wish)
         if found := await self._find(wish):  # while this one chose, another may have started
             return await self._revived(found), False
-        session = self._write_new(wish, cluster, why)
+        session = self._launches.write_down(wish, cluster, why)
         if session is None:  # another gateway was quicker
             again = await self._find(wish)
             if again is None:
                 raise NameTaken(f"There is a remote session {wish.name or default_name(wish.notebook)!r} already.")
             return again, False
-        self._launches[session.id] = asyncio.create_task(self._launch(session, wish), name=f"launch of {session.id}")
+        self._launches.begin(session, wish)
         self._announce(session)
         return session, True
 
@@ -168,94 +146,6 @@ class Sessions:
             self._clusters[wish.cluster]  # a name that does not exist is the better message
             message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
             raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
-
-    async def _choose(self, wish: Wish) -> tuple[str, str]:
-        """(cluster, why) for a new session."""
-        wanted, reason = wish.cluster, "you asked for it"
-        if wanted == AUTO:
-            wanted, reason = self._choices.get(wish.notebook, self._clusters), "you chose it for this notebook"
-        if wanted != AUTO:
-            self._clusters[wanted]
-        plain = wish.request == ResourceRequest()
-        if plain and wanted != AUTO:
-            return wanted, f"{wanted}: {reason}."
-        snapshots = self._snapshots.all() if plain and len(self._clusters) == 1 else await self._snapshots.known(5)
-        if wanted != AUTO:
-            snapshots = [snapshot for snapshot in snapshots if snapshot.name == wanted]
-        selection = rank(wish.request, snapshots, rules=Rules(), now=self._clock())
-        if not selection.chosen:
-            raise UsageProblem(selection.sentence, hint="`%remote_gpu clusters` shows what there is.")
-        return selection.chosen, f"{wanted}: {reason}." if wanted != AUTO else selection.sentence
-
-    def _write_new(self, wish: Wish, cluster: str, why: str) -> Session | None:
-        identity = SessionId("".join(secrets.choice(_ALPHABET) for _ in range(10)))
-        default = wish.name is None and wish.own_kernel_id is None and wish.reuse
-        taken = {session.name for session in self._registry.sessions()}
-        session = Session(
-            id=identity,
-            name=wish.name or free_name(default_name(wish.notebook), taken),
-            cluster=cluster,
-            kernel_id=wish.own_kernel_id or str(uuid.uuid4()),
-            allocation=Allocation(cluster, identity, detail="Starting."),
-            owner=wish.owner,
-            notebook=wish.notebook,
-            default=default,
-            created=self._clock(),
-            why=why,
-            gateway=os.getpid(),
-        )
-        try:
-            self._registry.add(session, wish.request, process_start_time(os.getpid()) or 0)
-        except NameTaken:
-            return None
-        return session
-
-    async def _launch(self, session: Session, wish: Wish) -> None:
-        """Drive `Cluster.launch`: each allocation is written down before the next step begins."""
-        cluster, last = self._clusters[session.cluster], session.allocation
-        try:
-            async with aclosing(cluster.launch(wish.request, self._kernel_launch(session, wish))) as steps:  # type: ignore[type-var]
-                async for allocation in steps:
-                    last = allocation
-                    self._record(allocation)
-            if last.state is not AllocationState.RUNNING:
-                raise StartFailed(f"The cluster {session.cluster} granted nothing to the session {session.name}.")
-            self._registry.add_wait(session.cluster, wish.request, session.created, self._clock())
-        except RemoteGpuError as error:
-            await self._fail(last, error)
-            return
-        finally:
-            self._launches.pop(session.id, None)
-        await self.connect(session.id)
-
-    def _kernel_launch(self, session: Session, wish: Wish) -> KernelLaunch:
-        settings = self._settings
-        refused = sorted(name for name in wish.env if not is_allowed(name, settings.environment))
-        if refused:
-            self._log.warning("The session %s starts without %s: not on the allow-list.", session.name, ", ".join(refused))
-        return KernelLaunch(
-            session=session.id,
-            env={name: value for name, value in wish.env.items() if name not in refused},
-            cwd=wish.cwd,
-            idle_timeout=settings.idle_timeout,
-            unattended_timeout=settings.unattended_timeout,
-            journal_limit=settings.journal_limit,
-        )
-
-    def _record(self, allocation: Allocation) -> None:
-        if not self._registry.record(allocation, now=self._clock()) and not allocation.state.over:
-            raise SessionEnded("The session was stopped while it started.")
-        self._announce(self._known(allocation.session))
-
-    async def _fail(self, last: Allocation, error: RemoteGpuError) -> None:
-        self._log.warning("The session %s did not start: %s", last.session, error)
-        failed = replace(last, state=AllocationState.FAILED, detail=error.message)
-        try:
-            self._registry.record(failed, now=self._clock(), problem=error.problem())
-            await self._clusters[last.cluster].release(last)
-        except RemoteGpuError as second:
-            self._log.error("After the failed start of %s: %s", last.session, second)  # noqa: TRY400  its words are enough
-        self._announce(self._known(last.session))
 
     async def connect(self, identity: SessionId) -> None:
         """Open the link behind a running session; says in the log when it cannot."""
@@ -282,7 +172,7 @@ class Sessions:
         Raises `StartTimedOut` when it does not start in time, `StartFailed` or `SessionEnded` when it is over, `LinkProblem`.
         """
         session = await self._running(key)
-        identity = terms.identity or "".join(secrets.choice(_ALPHABET) for _ in range(8))
+        identity = terms.identity or random_id(8)
         try:
             attachment = await self._live_of(session.id).attach(identity, terms)
         except LinkProblem:
@@ -326,10 +216,8 @@ class Sessions:
     async def stop(self, key: str, detail: str = "Stopped by you.") -> None:
         """End the session and give everything back; a session that is over already is not an error."""
         session = self._known(key)
-        launch = self._launches.pop(session.id, None)
-        if launch is not None:
-            launch.cancel()
-            await asyncio.gather(launch, return_exceptions=True)
+        if session.id in self._launches:
+            await self._launches.cancel(session.id)
             session = self._known(session.id)
         if session.state.over:
             return
@@ -342,8 +230,7 @@ class Sessions:
 
     async def aclose(self) -> None:
         """Detach from everything; no session ends. A launch under way is ended with what it took, for nobody would own it."""
-        pending = [*self._launches]
-        for identity in pending:
+        for identity in self._launches.pending():
             await self.stop(identity, "The gateway stopped while it started.")
         tasks = [*self._tasks, *([self._sweeper] if self._sweeper else [])]
         for task in tasks:
@@ -402,8 +289,7 @@ class Sessions:
     async def _found(self, session: Session, found: Allocation) -> None:
         live = self._live.get(session.id) if not found.state.over else self._live.pop(session.id, None)
         if found.state.over and live is not None:
-            text = (live.kernel or {}).get("text") if (live.kernel or {}).get("state") == "ended" else ""
-            found = replace(found, detail=str(text or found.detail))
+            found = replace(found, detail=live.detail or found.detail)
         if self._registry.record(found, now=self._clock()):
             self._announce(self._known(session.id))
         if found.state.over and live is not None:

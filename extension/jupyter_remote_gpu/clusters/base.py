@@ -24,8 +24,15 @@ GROUP = "jupyter_remote_gpu.clusters"
 class Cluster(Protocol):
     """A configured place that can give GPUs. One object per gateway and cluster; all calls come from its event loop."""
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """How it is reached; see `ClusterKind`."""
+        ...
 
     async def snapshot(self) -> ClusterSnapshot:
         """What the cluster offers now.

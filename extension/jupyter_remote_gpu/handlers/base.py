@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from jupyter_server.auth import AllowAllAuthorizer, Authorizer, User
-from jupyter_server.auth import authorized as jupyter_authorized
+from jupyter_server.auth.decorator import authorized as jupyter_authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError, authenticated
 
@@ -63,7 +63,7 @@ class Handler(APIHandler):
         """Who came in by the Unix socket is the user whom this process belongs to, and may do what it may."""
         return AllowAllAuthorizer() if self._is_owner else super().authorizer
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override]  # as APIHandler itself has it
         """Find out who asks; everybody unknown gets 403."""
         given = self.request.headers.get("Authorization", "")
         if given.startswith(_SCHEME):
