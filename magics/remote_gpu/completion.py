@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Completion"]
 
 _LIMIT = 0.3  # seconds for an answer beside a running cell
-_FIRST_LIMIT = 2.0  # seconds for an idle kernel: the first answer of any kernel loads its completer
+_FIRST_LIMIT = 5.0  # seconds for an idle kernel: the first answer of any kernel loads its completer
 _MAGIC = re.compile(r"%%?remote_gpu\b")
 _NAMES = {"--session": "sessions", "--cluster": "clusters"}
 _NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "logs"})

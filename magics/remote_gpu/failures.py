@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
-
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.execution import Outcome
 
@@ -22,8 +20,9 @@ class CellError(RemoteGpuError):
     evalue: str = ""
     remote_traceback: tuple[str, ...] = ()
 
-    def __init__(self, *_: Any) -> None:
-        super().__init__(self.evalue)
+    def __init__(self) -> None:
+        # Not through the chain: a namesake such as UnicodeDecodeError wants arguments that did not cross the wire.
+        self.message, self.hint, self.details = self.evalue, "", {}
 
     def __str__(self) -> str:
         return self.evalue

@@ -21,6 +21,7 @@ __all__ = ["RemoteGpu", "load", "unload"]
 
 _FOLLOWING = "--following"  # how a cell without a magic line is marked once `on` has turned it into one
 _STAYS_HERE = ("%remote_gpu", "%%remote_gpu", "%load_ext", "%reload_ext", "%unload_ext")
+_LEAVES = frozenset({"exit", "quit", "exit()", "quit()"})
 _ATTRIBUTE = "_remote_gpu"
 
 
@@ -114,7 +115,7 @@ class RemoteGpu:
         if start.startswith("%%local"):
             first, _, body = start.partition("\n")
             return str(self._transform(body if body.lstrip().startswith("%%") else f"# {first}\n{body}"))
-        if self._following is None or not start or start.startswith(_STAYS_HERE) or self._silent():
+        if self._following is None or not start or start.startswith(_STAYS_HERE) or start.strip() in _LEAVES or self._silent():
             return str(self._transform(raw_cell))
         return f"get_ipython().run_cell_magic('remote_gpu', {_FOLLOWING!r}, {raw_cell!r})\n"
 

@@ -156,7 +156,8 @@ class CellContract:
     def test_completion_sees_remote_names_and_local_ones_elsewhere(self, notebook):
         self.remote(notebook, "remote_only_name = 1")
         notebook.run("local_only_name = 1")
-        assert "remote_only_name" in notebook.ask("complete", "%%remote_gpu\nremote_on")["matches"]
+        found = notebook.ask("complete", "%%remote_gpu\nremote_on")
+        assert "remote_only_name" in found["matches"], (found, notebook.run("get_ipython()._remote_gpu.parts.sessions.known()[0].connection.running").result)
         assert "remote_only_name" not in notebook.ask("complete", "remote_on")["matches"]
         assert "local_only_name" in notebook.ask("complete", "local_on")["matches"]
 

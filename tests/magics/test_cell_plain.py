@@ -25,7 +25,7 @@ class TestPlainCell(CellContract):
 
     def test_the_sidebars_choice_is_obeyed_and_the_earlier_session_kept(self, notebook):
         here = self.remote(notebook, "import os\nmark = 1\nos.getpid()").result
-        notebook.run("gateway.choose('other')")
+        notebook.run("__vsc_ipynb_file__ = 'a.ipynb'; gateway.choose('other')")
         there = self.remote(notebook, "import os\nos.getpid()")
         assert there.result != here
         assert there.record["cluster"] == "other"

@@ -1,0 +1,94 @@
+"""The magics' lines."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remote_gpu.arguments import CELL_USAGE, LINE_USAGE, CellLine, LineError, Verb, VerbLine, parse_cell, parse_verb
+from remote_gpu.cell import numbered
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", CellLine()),
+        ("--session a --cluster=b --gpus 2", CellLine("a", "b", 2)),
+        ("--session 'two words'  # a comment", CellLine("two words")),
+        ("--help", CellLine(help=True)),
+        ("-h", CellLine(help=True)),
+    ],
+)
+def test_a_cells_options_are_read(line, expected):
+    assert parse_cell(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", VerbLine()),
+        ("start", VerbLine(Verb.START)),
+        ("start big --cluster c --gpus 4", VerbLine(Verb.START, "big", "c", 4)),
+        ("logs a --lines=7", VerbLine(Verb.LOGS, "a", lines=7)),
+        ("on --session a", VerbLine(Verb.ON, session="a")),
+        ("--help", VerbLine(Verb.HELP)),
+        ("stop --help", VerbLine(Verb.HELP)),
+    ],
+)
+def test_a_command_is_read(line, expected):
+    assert parse_verb(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--sesion a", "Did you mean --session?"),
+        ("--gpus 0", "at least 1"),
+        ("--gpus -1", "number"),
+        ("--gpus", "needs a value"),
+        ("--session --gpus 1", "needs a value"),
+        ("name", "--session name"),
+        ("stop", "%remote_gpu stop"),
+    ],
+)
+def test_a_mistake_in_a_cells_line_says_what_was_meant(line, said):
+    with pytest.raises(LineError, match=said):
+        parse_cell(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("satus", "Did you mean status?"), ("stop a b", "takes one name"), ("on a", "takes no name"), ("stop --gpus 1", "has no option --gpus")],
+)
+def test_a_mistake_in_a_command_says_what_was_meant(line, said):
+    with pytest.raises(LineError, match=said):
+        parse_verb(line)
+
+
+@given(st.text())
+def test_any_line_is_understood_or_a_mistake(line):
+    for parse in (parse_cell, parse_verb):
+        try:
+            parse(line)
+        except LineError as error:
+            assert str(error)
+
+
+def test_the_help_names_every_verb_and_option():
+    assert all(f"  {verb}" in LINE_USAGE for verb in Verb)
+    assert all(option in CELL_USAGE for option in ("--session", "--cluster", "--gpus", "--help"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("x = 1\n", "# %%remote_gpu\nx = 1\n"),
+        ("\n\n  x = 1\n", "  # %%remote_gpu\n\n\n  x = 1\n"),
+        ("%%bash\nls", "%%bash\nls"),
+        ("\n%%bash\nls", "\n%%bash\nls"),
+        ("", "# %%remote_gpu\n"),
+    ],
+)
+def test_the_magics_line_stays_as_a_comment_for_the_line_numbers(body, expected):
+    assert numbered("%%remote_gpu", body) == expected
