@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_remote_gpu.front import Front
+from jupyter_remote_gpu.front import Front, Pace
 from jupyter_remote_gpu.link import Link
 from jupyter_remote_gpu.models import LinkState, Role, SessionId
 from remote_gpu.discovery import process_start_time
@@ -52,17 +52,18 @@ class Terms:
     identity: str = ""
     """The attachment's id; empty: a new one."""
     cursor_file: bool = False
-    """Whether the front keeps its place in its folder, for a gateway that comes after this one was killed."""
+    """Whether the front keeps its place in its folder, for the gateway that comes after this one."""
+    paced: bool = False
+    """Whether its client is this server, which drops what comes faster than its limits (see `Pace`)."""
 
 
 @dataclass(slots=True)
 class Attachment:
-    """One attachment of a session: its front, and since when nobody seems to be behind it (monotonic seconds)."""
+    """One attachment of a session: its front, and on which terms."""
 
     id: str
     front: Front
     terms: Terms
-    unused_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +74,9 @@ class Live:
     open_stream: Callable[[], Awaitable[FrameStream]]
     changed: Callable[[], None]
     """Called after each change of `state` or `kernel`."""
+    unused: Callable[[str], None]
+    """Called with an attachment that nobody was behind for `grace` seconds."""
+    grace: float = 60.0
     state: LinkState = LinkState.LOST
     detail: str = ""
     kernel: Mapping[str, Any] | None = None
@@ -98,7 +102,10 @@ class Live:
             claims=terms.claims,
             cursor_file=terms.cursor_file,
             on_unused=lambda: self._unused(identity),
+            unused_after=self.grace,
             name=terms.name,
+            coalesce=terms.paced,
+            pace=Pace() if terms.paced else None,
         )
         attachment = Attachment(identity, front, terms)
         self.attachments[identity] = attachment
@@ -118,23 +125,23 @@ class Live:
             await attachment.front.aclose()
             self.changed()
 
-    def vanished(self, now: float, grace: float) -> list[str]:
-        """The attachments whose client is gone: its process ended, or nothing was behind its front for `grace` seconds."""
-        return [each.id for each in self.attachments.values() if _is_vanished(each, now, grace)]
+    def vanished(self) -> list[str]:
+        """The attachments whose client's process is gone."""
+        return [each.id for each in self.attachments.values() if each.terms.client is not None and not each.terms.client.lives]
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None, limit: float = 30) -> dict[str, Any]:
         """Ask the supervisor."""
         link = await self.link()
         return await link.call(method, dict(params or {}), timeout=limit)
 
-    async def aclose(self) -> None:
-        """Detach every front and close the link; the session goes on."""
+    async def aclose(self, *, keep: bool = False) -> None:
+        """Detach every front and close the link; the session goes on. With `keep`, the next gateway finds the fronts of kernels."""
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
-        fronts = [attachment.front for attachment in self.attachments.values()]
+        attachments = list(self.attachments.values())
         self.attachments.clear()
-        await asyncio.gather(*(front.aclose() for front in fronts))
+        await asyncio.gather(*(attachment.front.aclose(keep=keep and attachment.terms.cursor_file) for attachment in attachments))
         if self._connecting is not None and not _has_failed(self._connecting):
             await self._connecting.result().aclose()
         self._connecting = None
@@ -164,15 +171,9 @@ class Live:
 
     def _unused(self, identity: str) -> None:
         attachment = self.attachments.get(identity)
-        if attachment is not None and attachment.unused_since is None:
-            attachment.unused_since = asyncio.get_running_loop().time()
+        if attachment is not None and attachment.terms.client is None:  # of a process that is known, its end counts
+            self.unused(identity)
 
 
 def _has_failed(task: asyncio.Task[Link]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _is_vanished(attachment: Attachment, now: float, grace: float) -> bool:
-    if attachment.terms.client is not None:
-        return not attachment.terms.client.lives
-    return attachment.unused_since is not None and now - attachment.unused_since > grace

@@ -136,16 +136,8 @@ class Sessions:
         if found is None or (found := await self._checked(found)).state.over:
             return None
         if wish.own_kernel_id != found.kernel_id:
-            self._check_reuse(found, wish)
+            _check_reuse(found, wish, self._clusters)
         return found
-
-    def _check_reuse(self, found: Session, wish: Wish) -> None:
-        if not wish.reuse:
-            raise NameTaken(f"There is a remote session {found.name!r} already.", hint="Stop it first, or choose another name.")
-        if wish.cluster not in (AUTO, found.cluster):
-            self._clusters[wish.cluster]  # a name that does not exist is the better message
-            message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
-            raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
 
     async def connect(self, identity: SessionId) -> None:
         """Open the link behind a running session; says in the log when it cannot."""
@@ -181,6 +173,11 @@ class Sessions:
         if self._sweeper is None or self._sweeper.done():
             self._sweeper = asyncio.create_task(self._sweep(), name="sweep of vanished clients")
         return attachment, self.peek(session.id)
+
+    def attachment(self, session: SessionId, identity: str) -> Attachment | None:
+        """The attachment `identity` of a session in this gateway, if there is one."""
+        live = self._live.get(session)
+        return live.attachments.get(identity) if live is not None else None
 
     async def detach(self, key: str, attachment: str) -> None:
         """Close a client's front; harmless when it is gone."""
@@ -238,7 +235,7 @@ class Sessions:
         await asyncio.gather(*tasks, return_exceptions=True)
         live = list(self._live.values())
         self._live.clear()
-        await asyncio.gather(*(each.aclose() for each in live))
+        await asyncio.gather(*(each.aclose(keep=True) for each in live))
 
     # what is true
 
@@ -304,7 +301,13 @@ class Sessions:
 
     def _live_of(self, identity: SessionId) -> Live:
         if identity not in self._live:
-            self._live[identity] = Live(identity, lambda: self._stream(identity), lambda: self._on_live(identity))
+            self._live[identity] = Live(
+                identity,
+                open_stream=lambda: self._stream(identity),
+                changed=lambda: self._on_live(identity),
+                unused=lambda attachment: self._on_unused(identity, attachment),
+                grace=self._settings.attach_grace,
+            )
         return self._live[identity]
 
     async def _stream(self, identity: SessionId) -> Any:
@@ -318,6 +321,12 @@ class Sessions:
         live = self._live.get(identity)
         if live is not None and live.state is not LinkState.CONNECTED and not session.state.over:
             self.spawn(self._check_later(identity))
+
+    def _on_unused(self, identity: SessionId, attachment: str) -> None:
+        live = self._live.get(identity)
+        if live is not None:
+            self._log.info("Nobody was behind attachment %s for %s s; its front is closed.", attachment, self._settings.attach_grace)
+            self.spawn(live.detach(attachment))
 
     async def _check_later(self, identity: SessionId) -> None:
         """Look a few times: the stream of a session that ends is often gone a moment before its process."""
@@ -336,11 +345,10 @@ class Sessions:
         await live.aclose()
 
     async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
         while any(live.attachments for live in self._live.values()):
             await asyncio.sleep(_SWEEP)
             for live in list(self._live.values()):
-                for identity in live.vanished(loop.time(), self._settings.attach_grace):
+                for identity in live.vanished():
                     self._log.info("The client of attachment %s is gone; its front is closed.", identity)
                     await live.detach(identity)
 
@@ -369,3 +377,17 @@ def _raise_if_over(session: Session) -> None:
     if session.state is AllocationState.ENDED:
         raise SessionEnded(f"The remote session {session.name} has ended. {session.detail}", hint="Start a new one.")
 
+
+def _check_reuse(found: Session, wish: Wish, clusters: Clusters) -> None:
+    """Raise `NameTaken` when `found` has the wished name but is not what is wished for."""
+    if not wish.reuse:
+        raise NameTaken(f"There is a remote session {found.name!r} already.", hint="Stop it first, or choose another name.")
+    if wish.cluster not in (AUTO, found.cluster):
+        clusters[wish.cluster]  # that a cluster does not exist is the better message
+        message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
+        raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
+    has, model = found.allocation.gpus, wish.request.gpu_model.lower()
+    fitting = [gpu for gpu in has if model in gpu.name.lower() and gpu.memory_mb >= wish.request.memory_mb]
+    if found.state is AllocationState.RUNNING and len(fitting) < (wish.request.gpus or bool(model or wish.request.memory_mb)):
+        message = f"The remote session {found.name!r} runs already, with {found.json()['label']}, which is not what is asked for now."
+        raise NameTaken(message, hint="Stop it first, or use another session name.")

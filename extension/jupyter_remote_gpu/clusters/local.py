@@ -39,6 +39,8 @@ __all__ = ["LocalCluster"]
 
 _OPTIONS = {"kind", "python"}
 _QUICK = 20.0  # seconds that a command may take which only asks
+_IDLE_SHARE = 0.1  # of its memory: a GPU of which less is in use counts as free
+_SMALL_GPU_MB = 4096  # what the driver and a desktop take is not a share of the memory
 
 
 class LocalCluster:
@@ -102,6 +104,12 @@ class LocalCluster:
         argv = self._command("stop", allocation.session)
         await ask(argv, step=f"Stopping the session {allocation.session}", env=self._environment(), timeout=_QUICK)
 
+    async def prewarm(self) -> None:
+        """Have a warm process ready, from which the next session is forked."""
+        question = KernelLaunch(SessionId("")).json()
+        limit = self._settings.start_timeout
+        await ask(self._command("zygote"), step="Preparing a quick start", env=self._environment(), question=question, timeout=limit)
+
     def _command(self, *words: str) -> list[str]:
         return [self._python, str(self._bundle.path()), *words]
 
@@ -156,6 +164,6 @@ def _pools(gpus: list[dict[str, Any]]) -> tuple[Pool, ...]:
 
 def _pool(model: str, memory: int, gpus: list[dict[str, Any]], machine: str) -> Pool:
     count = len(gpus)
-    free = sum(1 for gpu in gpus if gpu.get("free", True))
+    free = sum(1 for gpu in gpus if int(gpu.get("used_mb") or 0) < _IDLE_SHARE * max(memory, _SMALL_GPU_MB))
     accelerator = str(gpus[0].get("accelerator", "cuda")) if gpus else ""
     return Pool(model, model, memory, count, free, count, machine, accelerator)
