@@ -8,9 +8,7 @@ taken out of its hands before it ends the ones that are left. All calls come fro
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +19,8 @@ from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 from jupyter_remote_gpu.adopted import AdoptedKernelManager
+from jupyter_remote_gpu.front import Front
+from jupyter_remote_gpu.front_files import ConnectionFile, remove_folder
 from jupyter_remote_gpu.kernelspecs import kernel_name, write_kernelspecs
 from jupyter_remote_gpu.live import Terms
 from jupyter_remote_gpu.models import AllocationState, Session, SessionId
@@ -29,7 +29,7 @@ from jupyter_remote_gpu.provisioner import RemoteGpuProvisioner, connection_info
 from jupyter_remote_gpu.registry import ServerKernelRow
 from remote_gpu.discovery import process_start_time
 from remote_gpu.errors import RemoteGpuError
-from remote_gpu.folders import node_folder, write_private
+from remote_gpu.folders import node_folder
 
 if TYPE_CHECKING:
     from jupyter_remote_gpu.app import RemoteGpuApp
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Adoption", "adopt", "front_id", "release"]
 
 _KEY = "remote_gpu_adoption"  # in the web application's settings
-_PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 
 
 def adopt(app: RemoteGpuApp) -> None:
@@ -80,8 +79,8 @@ class _Place:
     manager: AdoptedKernelManager
     provisioner: RemoteGpuProvisioner
     opening: asyncio.Task[None] | None = None
-    published: int | None = None
-    """The last journal number that the front handed out, once there was a front."""
+    front: Front | None = None
+    """The last front; it may be closed again."""
 
 
 class Adoption:
@@ -194,20 +193,22 @@ class Adoption:
 
     def _open(self, place: _Place) -> None:
         """Open the front that a client is about to connect to, if it is not open."""
-        if place.opening is None or place.opening.done():
+        is_open = self._parts.sessions.attachment(place.session, front_id(place.manager.kernel_id)) is not None
+        if not is_open and (place.opening is None or place.opening.done()):
             place.opening = self._parts.sessions.spawn(self._front(place))
 
     async def _front(self, place: _Place) -> None:
         kernel_id = place.manager.kernel_id
         identity = front_id(kernel_id)
-        terms = Terms(after=place.published, name=f"kernel:{kernel_id}", identity=identity, cursor_file=True)
+        after = place.front.published if place.front is not None else None
+        terms = Terms(after=after, name=f"kernel:{kernel_id}", identity=identity, cursor_file=True, paced=True)
         try:
             attachment, _ = await self._parts.sessions.attach(place.session, terms)
         except RemoteGpuError as error:
             self._log.warning("The kernel %s cannot be reached: %s", kernel_id, error)
             return
         place.provisioner.attachment_id = identity
-        place.published = attachment.front.published
+        place.front = attachment.front
 
     def _drop(self, kernel_id: str) -> None:
         """Forget a kernel whose session is over; a shutdown under way does the rest itself."""
@@ -215,6 +216,7 @@ class Adoption:
         place = self._places.pop(kernel_id, None)
         if self._is_remote(kernel_id) and not self._kernels.get_kernel(kernel_id).shutting_down:
             self._take_out(kernel_id)
+        remove_folder(node_folder("f") / front_id(kernel_id))
         if place is not None or kernel_id in {row.kernel_id for row in self._parts.registry.server_kernels()}:
             self._parts.registry.forget_server_kernel(kernel_id)
 
@@ -239,15 +241,8 @@ class Adoption:
 
 
 def _connection(kernel_id: str) -> Any:
-    """How to connect to the front of a kernel: as its connection file says if an earlier gateway left one, else written now."""
-    folder = node_folder("f", front_id(kernel_id))
-    file = folder / "c.json"
-    if file.exists():
-        return connection_info(file)
-    content = {"transport": "ipc", "ip": str(folder / "k"), "key": secrets.token_hex(32), "signature_scheme": "hmac-sha256"}
-    ports = {name: number for number, name in enumerate(_PORTS, 1)}
-    write_private(file, json.dumps({**content, **ports, "kernel_name": ""}))
-    return connection_info(file)
+    """How to connect to the front of a kernel, before it is open; with the key that an earlier gateway gave it, if there was one."""
+    return connection_info(ConnectionFile.make(node_folder("f") / front_id(kernel_id), "remote-gpu").path)
 
 
 def _lives(pid: int, start_time: int) -> bool:

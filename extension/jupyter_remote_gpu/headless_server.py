@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -36,20 +37,15 @@ class HeadlessServer(ServerApp):
             self._unused_check = PeriodicCallback(self.shutdown_no_activity, 1000 * min(max(self.unused_time / 4, 0.25), 60))
             self._unused_check.start()
 
-    def write_server_info_file(self) -> None:
-        """Nothing: no browser can open this server."""
-
-    def write_browser_open_files(self) -> None:
-        """Nothing: no browser can open this server."""
-
-    def running_server_info(self, kernel_count: bool = True) -> str:  # noqa: ARG002  the base class's signature
-        """What the log says at the start."""
-        return "The gateway of jupyter-remote-gpu is ready."
+    def start_app(self) -> None:
+        """Say that it is ready; there is no address to tell, and no token."""
+        super(ServerApp, self).start()
+        self.log.info("The gateway is ready as process %d.", os.getpid())
 
 
 def run(arguments: list[str], unused_time: float) -> None:
     """Run the gateway until it is told to end. Raises `SystemExit` with the status 1 when the extension did not load."""
-    settings: dict[str, Any] = {"unused_time": unused_time, "open_browser": False, "allow_root": True}
+    settings: dict[str, Any] = {"unused_time": unused_time, "open_browser": False}
     server = HeadlessServer.instance(**settings)
     server.initialize(arguments, find_extensions=False, new_httpserver=False)
     extension = server.extension_manager.extensions.get(_EXTENSION)

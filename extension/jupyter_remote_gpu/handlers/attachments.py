@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from jupyter_remote_gpu.adoption import front_id
 from jupyter_remote_gpu.handlers.base import Handler, authorized
 from jupyter_remote_gpu.live import Client, Terms
@@ -36,7 +38,7 @@ class AttachmentsHandler(Handler):
         name = self.typed(body, "name", str) or ""
         own = self.typed(body, "own_kernel_id", str)
         identity = front_id(own) if own else ""
-        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None, identity, cursor_file=bool(own))
+        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None, identity, cursor_file=bool(own), paced=peer == os.getpid())
 
 
 class AttachmentHandler(Handler):
