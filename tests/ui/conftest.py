@@ -130,7 +130,8 @@ class Workbench:
 
     def new_notebook(self, kernel: str = "python3") -> str:
         """Make a notebook with `kernel` and wait until its kernel is idle; returns its path."""
-        self.page.evaluate("kernelName => window.jupyterapp.commands.execute('notebook:create-new', {kernelName})", kernel)
+        create = "async kernelName => { await window.jupyterapp.commands.execute('notebook:create-new', {kernelName}); }"
+        self.page.evaluate(create, kernel)
         self.page.wait_for_function(READY, timeout=60_000)
         return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path")
 

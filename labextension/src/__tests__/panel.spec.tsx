@@ -45,7 +45,7 @@ describe('the sections', () => {
     show(<ClustersSection state={{ ...model.state, problem: new ApiProblem('x', 0) }} trans={trans} />);
     expect(host.textContent).toContain('not known now');
     show(<NotebookSection state={model.state} trans={trans} onChoose={() => undefined} />);
-    expect(host.textContent).toContain('Open a notebook');
+    expect(host.textContent).toContain('where its %%remote_gpu cells run');
   });
 
   it('list a cluster with its state in a word', () => {

@@ -22,7 +22,7 @@ interface INotebookProps {
 export function NotebookSection(props: INotebookProps): JSX.Element {
   const { state, trans } = props;
   if (!state.notebook) {
-    return <Hint>{trans.__('Open a notebook to choose where its %%remote_gpu cells run.')}</Hint>;
+    return <Hint>{trans.__('Open a notebook to choose where its %1 cells run.', '%%remote_gpu')}</Hint>;
   }
   const own = state.sessions.find(session => session.kernel_id === state.notebook?.kernelId);
   return (

@@ -40,7 +40,7 @@ export function SessionsSection(props: {
       <Hint>
         {state.loading
           ? trans.__('Looking for sessions…')
-          : trans.__('No remote session yet. The first %%remote_gpu cell starts one.')}
+          : trans.__('No remote session yet. The first %1 cell starts one.', '%%remote_gpu')}
       </Hint>
     );
   }
