@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,18 +18,17 @@ from typing import Any
 
 from jupyter_remote_gpu.front_files import ConnectionFile, Cursor, read_cursor, remove_folder
 from jupyter_remote_gpu.front_output import Item, Output, Pace
-from jupyter_remote_gpu.front_sockets import DELIMITER, Signer, Sockets
+from jupyter_remote_gpu.front_replies import CHANNELS, Replies
+from jupyter_remote_gpu.front_sockets import Signer, Sockets
 from jupyter_remote_gpu.link import Link, LinkAttachment
 from remote_gpu.errors import RemoteGpuError, SessionEnded
 from remote_gpu.frames import Lane, Message
 
 __all__ = ["Front", "Pace", "read_cursor"]
 
-_CHANNELS = {Lane.SHELL: "shell", Lane.CONTROL: "control", Lane.STDIN: "stdin"}
 _TURN = 100  # client messages taken in before the loop has another turn
 _FULL = 256 * 1024 * 1024  # bytes of requests that the node has not taken, above which shell is not read
-_RETRY = 0.05  # seconds until a full queue or an absent client is tried again
-_ABSENT = 3.0  # seconds that a client has to connect, after the front opened or while it is asked for input
+_RETRY = 0.05  # seconds until a full queue is tried again
 _log = logging.getLogger(__name__)
 
 
@@ -66,11 +64,6 @@ class Front:
         self._signer = Signer(self._file.info["key"])
         self._attachment: LinkAttachment | None = None
         self._cursor = Cursor(folder) if cursor_file else None
-        self._claims = tuple(claims)
-        self._clients: dict[bytes, None] = {}
-        self._replies: deque[tuple[Lane, int, Message]] = deque()
-        self._give_up = 0.0
-        self._retrying: asyncio.TimerHandle | None = None
         self._topics: set[bytes] = set()
         self._wanted = subscribers
         self._seen = 0
@@ -80,6 +73,7 @@ class Front:
         self._told = False
         self._closed = False
         self._sockets = Sockets(folder, self._callbacks())
+        self._replies = Replies(self._sockets, self._signer, self._on_reply_sent, claimed=bool(claims))
         self._output = Output(self._sockets, self._signer, self._on_taken, coalesce=coalesce, pace=pace)
 
     def _callbacks(self) -> dict[str, Callable[[], None]]:
@@ -134,7 +128,7 @@ class Front:
         )
         if after is None and past:
             after = past[Lane.IOPUB]
-        received = {lane: number for lane, number in past.items() if lane is not Lane.IOPUB}
+        received: dict[Lane, int] = {lane: number for lane, number in past.items() if lane is not Lane.IOPUB}
         try:
             attachment = await link.attach(id=id, role=role, after=after, claims=claims, received=received, deliver=front)
         except BaseException:
@@ -182,7 +176,7 @@ class Front:
             return
         attachment = self._attachment
         if attachment is not None and not keep:
-            for lane in _CHANNELS:
+            for lane in CHANNELS:
                 self._on_client(lane)  # what clients sent before the end still counts
         self._close()
         if attachment is not None:
@@ -201,9 +195,7 @@ class Front:
             size = sum(len(part) for part in message.parts)
             self._output.add(Item(number, message.parts, size))
             return
-        self._replies.append((lane, number, message))
-        if len(self._replies) == 1:
-            self._send_replies()
+        self._replies.add(lane, number, message)
 
     def gap(self, first: int, last: int) -> None:
         """Say in the clients' own terms that output is gone."""
@@ -225,13 +217,12 @@ class Front:
     def _start(self, attachment: LinkAttachment, after: int) -> None:
         self._attachment = attachment
         self.published = max(self.published, after)
-        self._give_up = self._loop.time() + _ABSENT
         self._set_unused()
         self._sockets.watch()
-        self._send_replies()
+        self._replies.start()
 
     def _on_client(self, lane: Lane) -> None:
-        attachment, channel = self._attachment, _CHANNELS[lane]
+        attachment, channel = self._attachment, CHANNELS[lane]
         if attachment is None or self._closed:
             return
         for _ in range(_TURN):
@@ -247,15 +238,9 @@ class Front:
                 self._warn(channel)
                 continue
             if lane is Lane.SHELL and message[0]:
-                self._meet(message[0][-1])
+                self._replies.meet(message[0][-1])
             attachment.send(lane, Message(*message))
         self._loop.call_soon(self._on_client, lane)
-
-    def _meet(self, identity: bytes) -> None:
-        if identity not in self._clients:
-            self._clients[identity] = None
-            if self._replies and self._retrying is None:
-                self._loop.call_soon(self._send_replies)
 
     def _warn(self, channel: str) -> None:
         if not self._told:
@@ -264,42 +249,11 @@ class Front:
                 "A message with a wrong signature came on the %s channel of attachment %s; such messages are dropped.", channel, self.id
             )
 
-    def _send_replies(self) -> None:
-        self._retrying = None
-        attachment = self._attachment
-        if attachment is None or self._closed:
-            return
-        while self._replies:
-            lane, number, message = self._replies[0]
-            if not self._reply(lane, message):
-                return
-            self._replies.popleft()
-            attachment.ack(lane, number)
-            if self._cursor is not None and lane is not Lane.STDIN:
-                self._cursor.put(lane, number)
-
-    def _reply(self, lane: Lane, message: Message) -> bool:
-        """Send a reply to its client; False when it must wait. One whose client is gone for good is dropped."""
-        channel = _CHANNELS[lane]
-        frames = [DELIMITER, self._signer.sign(message.parts), *message.parts]
-        sent = self._sockets.send(channel, [*message.identities[-1:], *frames])
-        self._sockets.look_again(channel)
-        if sent:
-            return True
-        if self._claims:  # its client asked another front and is gone: whoever claims the reply gets it
-            heir = next(iter(self._clients), None)
-            return heir is not None and (self._sockets.send(channel, [heir, *frames]) or not self._is_awaited(lane))
-        return not self._is_awaited(lane)
-
-    def _is_awaited(self, lane: Lane) -> bool:
-        """Whether an absent client may still come; if so, it is tried again soon."""
-        now = self._loop.time()
-        if lane is Lane.STDIN and now > self._give_up + _RETRY * 2:  # a new prompt, not one that was tried till now
-            self._give_up = now + _ABSENT
-        if now > self._give_up:
-            return False
-        self._retrying = self._loop.call_later(_RETRY, self._send_replies)
-        return True
+    def _on_reply_sent(self, lane: Lane, number: int) -> None:
+        if self._attachment is not None:
+            self._attachment.ack(lane, number)
+        if self._cursor is not None and lane is not Lane.STDIN:
+            self._cursor.put(lane, number)
 
     def _on_heartbeat(self) -> None:
         while not self._closed and (frames := self._sockets.receive("hb")) is not None:
@@ -342,9 +296,9 @@ class Front:
 
     def _close(self) -> None:
         self._closed = True
-        for timer in (self._unused_timer, self._retrying):
-            if timer is not None:
-                timer.cancel()
+        if self._unused_timer is not None:
+            self._unused_timer.cancel()
+        self._replies.close()
         self._output.close()
         self._sockets.close()
         if self._cursor is not None:

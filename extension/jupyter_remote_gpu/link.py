@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_remote_gpu.backoff import Backoff
+from jupyter_remote_gpu.calls import Calls
 from jupyter_remote_gpu.lanes import UP, Deliver, LinkAttachment
 from jupyter_remote_gpu.models import LinkState
 from remote_gpu.errors import (
@@ -28,7 +29,7 @@ from remote_gpu.errors import (
     VersionMismatch,
     from_problem,
 )
-from remote_gpu.frames import Assembler, Frame, Kind, Lane, encode_json, unpack_message
+from remote_gpu.frames import Assembler, Frame, Kind, Lane, unpack_message
 from remote_gpu.streams import FrameStream
 
 __all__ = ["Deliver", "Link", "LinkAttachment"]
@@ -67,8 +68,7 @@ class Link:
         self._give_up_after = give_up_after
         self._attachments: dict[int, LinkAttachment] = {}
         self._next_index = 1
-        self._calls: dict[int, tuple[Frame, asyncio.Future[dict[str, Any]]]] = {}
-        self._next_call = 1
+        self._calls = Calls()
         self._urgent: deque[Frame] = deque()
         self._assembler = Assembler()
         self._wake = asyncio.Event()
@@ -142,19 +142,14 @@ class Link:
     async def call(self, method: str, params: Mapping[str, Any] | None = None, timeout: float = 30) -> dict[str, Any]:  # noqa: ASYNC109
         """Ask the supervisor; survives reconnections. Raises the supervisor's error, or `LinkProblem` after `timeout` seconds."""
         self._check()
-        number, self._next_call = self._next_call, self._next_call + 1
-        frame = encode_json(Kind.CALL, {"id": number, "method": method, "params": dict(params or {})})
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._calls[number] = (frame, future)
-        if self.state is LinkState.CONNECTED:
-            self._put(frame)
-        try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError as error:
-            raise LinkProblem(f"The session did not answer {method!r} within {timeout:g} s.") from error
-        finally:
-            self._calls.pop(number, None)
+        with self._calls.open(method, params or {}) as (frame, future):
+            if self.state is LinkState.CONNECTED:
+                self._put(frame)
+            try:
+                async with asyncio.timeout(timeout):
+                    return await future
+            except TimeoutError as error:
+                raise LinkProblem(f"The session did not answer {method!r} within {timeout:g} s.") from error
 
     def reconnect(self) -> None:
         """Try now: ends the present wait, and takes up a LOST link again. The caller knows that something changed."""
@@ -225,7 +220,7 @@ class Link:
         self._assembler.clear()
         self._urgent.clear()
         self._urgent.extend(attachment.hello() for attachment in self._attachments.values())
-        self._urgent.extend(frame for frame, _ in self._calls.values())
+        self._urgent.extend(self._calls.frames())
         self._wake.set()
         self._set_state(LinkState.CONNECTED, "")
 
@@ -235,9 +230,7 @@ class Link:
         self._fail(problem)
 
     def _fail(self, problem: RemoteGpuError) -> None:
-        for _, future in self._calls.values():
-            if not future.done():
-                future.set_exception(problem)
+        self._calls.fail(problem)
         for attachment in list(self._attachments.values()):
             attachment.end(problem)
 
@@ -326,7 +319,7 @@ class Link:
         elif frame.kind is Kind.EVENT:
             self._on_kernel(frame.json())
         elif frame.kind is Kind.RESULT:
-            self._on_result(frame.json())
+            self._calls.on_result(frame.json())
         elif frame.kind is Kind.BYE and frame.attachment == 0:
             raise from_problem(frame.json())
         else:
@@ -352,15 +345,6 @@ class Link:
         if event.get("event", "kernel") == "kernel":
             self.kernel = {name: value for name, value in event.items() if name != "event"}
         self._on_event(event)
-
-    def _on_result(self, result: dict[str, Any]) -> None:
-        _, future = self._calls.get(int(result.get("id", 0)), (None, None))
-        if future is None or future.done():
-            return
-        if "error" in result:
-            future.set_exception(from_problem(result["error"]))
-        else:
-            future.set_result(result.get("result") or {})
 
     # Small things
 

@@ -165,7 +165,7 @@ class _Tail(asyncio.Protocol):
         self._bytes += data
         del self._bytes[:-_TAIL]
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self.closed.set()
 
     def text(self) -> str:
@@ -175,13 +175,22 @@ class _Tail(asyncio.Protocol):
 class CommandStream:
     """The stdin and stdout of a command that runs in a session of its own; see `FrameStream` for the methods."""
 
-    def __init__(self, process: asyncio.subprocess.Process, protocol: FrameProtocol, transport: asyncio.Transport) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        protocol: FrameProtocol,
+        transport: asyncio.Transport,
+        errors: asyncio.BaseTransport,
+        tail: _Tail,
+        *,
+        name: str,
+    ) -> None:
         self._process = process
         self._protocol = protocol
         self._transport = transport
-        self._tail = _Tail()
-        self._errors: asyncio.BaseTransport | None = None
-        self._name = ""
+        self._errors = errors
+        self._tail = tail
+        self._name = name
         self._leaving = False
 
     @property
@@ -191,7 +200,12 @@ class CommandStream:
 
     @classmethod
     async def open(
-        cls, argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: str | Path | None = None, *, timeout: float = 60
+        cls,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        *,
+        timeout: float = 60,  # noqa: ASYNC109
     ) -> CommandStream:
         """Run `argv` with exactly the environment `env` (None: this process's) and wait for the peer's preamble.
 
@@ -208,17 +222,20 @@ class CommandStream:
         finally:
             there.close()
         try:
-            async with asyncio.timeout(timeout):
-                await stream._protocol.greeted.wait()
-            if not stream._protocol.understood:
-                raise await stream._why()
-        except TimeoutError as error:
-            await stream.aclose()
-            raise LinkProblem(f"The command {stream._name} said nothing for {timeout:g} s.{stream._words()}") from error
+            await stream._greet(timeout)  # noqa: SLF001
         except BaseException:
             await stream.aclose()
             raise
         return stream
+
+    async def _greet(self, limit: float) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                await self._protocol.greeted.wait()
+        except TimeoutError as error:
+            raise LinkProblem(f"The command {self._name} said nothing for {limit:g} s.{self._words()}") from error
+        if not self._protocol.understood:
+            raise await self._why()
 
     @classmethod
     async def _run(
@@ -229,12 +246,12 @@ class CommandStream:
         here: socket.socket,
         there: socket.socket,
     ) -> CommandStream:
-        here.setblocking(False)
+        here.setblocking(False)  # noqa: FBT003
         reading, writing = os.pipe()
         errors = os.fdopen(reading, "rb", buffering=0)
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv, stdin=there, stdout=there, stderr=writing, env=env, cwd=cwd, start_new_session=True
+                *argv, stdin=there.fileno(), stdout=there.fileno(), stderr=writing, env=env, cwd=cwd, start_new_session=True
             )
         except OSError as error:
             errors.close()
@@ -246,10 +263,8 @@ class CommandStream:
             os.close(writing)
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.create_connection(FrameProtocol, sock=here)
-        stream = cls(process, protocol, transport)
-        stream._name = Path(argv[0]).name
-        stream._errors, _ = await loop.connect_read_pipe(lambda: stream._tail, errors)
-        return stream
+        pipe, tail = await loop.connect_read_pipe(_Tail, errors)
+        return cls(process, protocol, transport, pipe, tail, name=Path(argv[0]).name)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """As `FrameStream.send`."""
@@ -277,9 +292,8 @@ class CommandStream:
         for number in (None, signal.SIGTERM, signal.SIGKILL):
             if await self._ended(number):
                 break
-        if self._errors is not None:
-            self._errors.close()
-            await self._tail.closed.wait()
+        self._errors.close()
+        await self._tail.closed.wait()
         await self._protocol.closed.wait()
 
     async def _ended(self, number: signal.Signals | None) -> bool:

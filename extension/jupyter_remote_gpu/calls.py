@@ -1,0 +1,56 @@
+"""Questions to the supervisor that wait for their answer, through any number of streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from remote_gpu.errors import RemoteGpuError, from_problem
+from remote_gpu.frames import Frame, Kind, encode_json
+
+__all__ = ["Answer", "Calls"]
+
+Answer = asyncio.Future[dict[str, Any]]
+
+
+class Calls:
+    """The CALLs of one link. Methods are idempotent, so a call is sent again on each new stream until it is answered."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[Frame, Answer]] = {}
+        self._last = 0
+
+    @contextmanager
+    def open(self, method: str, params: Mapping[str, Any]) -> Iterator[tuple[Frame, Answer]]:
+        """A new call: its frame, and where the answer will be; forgotten at the end of the block."""
+        self._last += 1
+        number = self._last
+        frame = encode_json(Kind.CALL, {"id": number, "method": method, "params": dict(params)})
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._open[number] = (frame, answer)
+        try:
+            yield frame, answer
+        finally:
+            self._open.pop(number, None)
+
+    def frames(self) -> list[Frame]:
+        """What is to be sent on a new stream."""
+        return [frame for frame, _ in self._open.values()]
+
+    def on_result(self, result: Mapping[str, Any]) -> None:
+        """A RESULT came; one that nobody waits for any more is ignored."""
+        _, answer = self._open.get(int(result.get("id", 0)), (None, None))
+        if answer is None or answer.done():
+            return
+        if "error" in result:
+            answer.set_exception(from_problem(result["error"]))
+        else:
+            answer.set_result(result.get("result") or {})
+
+    def fail(self, problem: RemoteGpuError) -> None:
+        """No answer will come."""
+        for _, answer in self._open.values():
+            if not answer.done():
+                answer.set_exception(problem)
