@@ -75,7 +75,7 @@ class LocalCluster:
             self._command("start"),
             step=f"Starting a session on {self.name}",
             env=self._environment(),
-            question=replace(kernel, env=extra).json(),
+            question=replace(kernel, env={**self._environment(), **extra}).json(),
             timeout=self._settings.start_timeout,
         )
         yield _granted(wanted, answer)
@@ -106,7 +106,7 @@ class LocalCluster:
 
     async def prewarm(self) -> None:
         """Have a warm process ready, from which the next session is forked."""
-        question = KernelLaunch(SessionId("")).json()
+        question = KernelLaunch(SessionId(""), env=self._environment()).json()
         limit = self._settings.start_timeout
         await ask(self._command("zygote"), step="Preparing a quick start", env=self._environment(), question=question, timeout=limit)
 
