@@ -25,7 +25,8 @@ DEFAULT_LIMIT = 2 * 1024**3
 """Bytes that a journal may take on the disk."""
 
 _SEGMENT = 32 * 1024**2
-_TAIL = 4 * 1024**2
+_TAIL = 2 * 1024**2
+_RECORD_COST = 400
 _BUFFER = 1024**2
 _MARK_EVERY = 128 * 1024
 _HEAD = struct.Struct(">IQQBBB")  # crc of the rest, size of the body, number, lane, lengths of attachment and parent
@@ -133,6 +134,8 @@ class Journal:
         """The number of the oldest record that can still be read; `head` + 1 when there is none."""
         if self._segments:
             return self._segments[0].first
+        if self._pending:
+            return self.head - len(self._pending) + 1
         return self._tail[self._tail_start].number if self._tail_start < len(self._tail) else self.head + 1
 
     @property
@@ -207,9 +210,9 @@ class Journal:
 
     def _remember(self, record: Record) -> None:
         self._tail.append(record)
-        self._tail_bytes += len(record.body) + 100
+        self._tail_bytes += len(record.body) + _RECORD_COST
         while self._tail_bytes > self._tail_limit and self._tail_start < len(self._tail) - 1:
-            self._tail_bytes -= len(self._tail[self._tail_start].body) + 100
+            self._tail_bytes -= len(self._tail[self._tail_start].body) + _RECORD_COST
             self._tail_start += 1
         if self._tail_start > 256 and self._tail_start * 2 > len(self._tail):  # noqa: PLR2004  amortised: each record moves once
             del self._tail[: self._tail_start]

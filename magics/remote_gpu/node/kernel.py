@@ -58,6 +58,11 @@ class RemoteOutStream(OutStream):
         delay = FIRST_FLUSH if time.monotonic() - self._flushed > _PAUSE else BUSY_FLUSH
         self.pub_thread.schedule(lambda: self._io_loop.call_later(delay, self._flush))
 
+    def flush(self) -> None:
+        """Send what is held. The plain one hands over to its thread and waits, several times in each cell, even for nothing."""
+        if self._buffers:
+            super().flush()
+
     def _flush(self) -> None:
         super()._flush()
         self._flushed = time.monotonic()

@@ -120,7 +120,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _zygote_path(environment: dict[str, str]) -> Path:
     """One zygote for each Python, version of this package and environment at birth."""
     bundle = bundle_path()
-    version = os.stat(bundle).st_mtime_ns
+    version = max(path.stat().st_mtime_ns for path in (Path(bundle), *Path(bundle).glob("remote_gpu/**/*.py")))
     described = [sys.executable, sys.version, bundle, version, sorted(exec_environment(environment).items())]
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
     return private_folder(node_folder("z")) / f"{digest}.sock"

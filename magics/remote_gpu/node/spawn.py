@@ -10,11 +10,13 @@ from pathlib import Path
 import remote_gpu
 
 __all__ = [
+    "adopt_orphans",
     "alive",
     "bundle_path",
     "command_for",
     "detach_stdio",
     "exec_environment",
+    "give_back_memory",
     "keep_only",
     "kill_children",
     "replace_environment",
@@ -34,7 +36,7 @@ def bundle_path() -> str:
 def command_for(*arguments: str) -> list[str]:
     """A command that runs this package's node half in the same Python, from a folder or a zip file alike."""
     start = "import sys; sys.path[0] = sys.argv.pop(1); from remote_gpu.node.__main__ import main; main(sys.argv[1:])"
-    return [sys.executable, "-c", start, bundle_path(), *arguments]
+    return [sys.executable, "-Xfrozen_modules=off", "-c", start, bundle_path(), *arguments]
 
 
 def exec_environment(environment: dict[str, str]) -> dict[str, str]:
@@ -113,6 +115,16 @@ def adopt_orphans() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    except (ImportError, OSError, AttributeError):
+        return
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, which glibc keeps after a burst."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
     except (ImportError, OSError, AttributeError):
         return
 

@@ -27,12 +27,19 @@ from remote_gpu.node.connection import Connection
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
 from remote_gpu.node.keeper import Keeper
 from remote_gpu.node.names import JOURNAL_NAME, LOG_NAME, SOCKET_NAME
-from remote_gpu.node.spawn import adopt_orphans, kill_children
+from remote_gpu.node.spawn import adopt_orphans, give_back_memory, kill_children
 
 __all__ = ["SessionPlan", "Supervisor"]
 
+_CROWD = 20
+_CROWD_GAP = 0.002
+_CROWD_PAUSE = 0.001
+"""After so many turns so close together, messages come in a stream: a short pause lets a batch of them gather."""
+
+_MIND_EVERY = 0.2
+_TRIM_EVERY = 1000
 _FAREWELL = 1.0
-_LONGEST_WAIT = 1.0
+_LONGEST_WAIT = 0.5
 _REMEMBERED_CALLS = 100
 _LOG_BYTES = 256 * 1024
 
@@ -66,6 +73,8 @@ class Supervisor:
         self._poller = zmq.Poller()
         self._polled: dict[Any, int] = {}
         self._attended = time.monotonic()
+        self._crowded, self._turned, self._minded = 0, 0.0, 0.0
+        self._trimmed = 0
         self._ending = ""
         self._end_by = float("inf")
         self._waiting_calls: list[tuple[Connection, Any]] = []
@@ -92,8 +101,12 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._crowded = self._crowded + 1 if now - self._turned < _CROWD_GAP else 0
+        if self._crowded > _CROWD:
+            time.sleep(_CROWD_PAUSE)
         wait = min(self._keeper.tick(now) - now, self._end_by - now, _LONGEST_WAIT)
         self._watch()
+        self._turned = now
         events = self._poller.poll(max(0, int(wait * 1000) + 1))
         for source, mask in events:
             self._serve(source, mask)
@@ -101,7 +114,9 @@ class Supervisor:
         for connection in list(self._connections.values()):
             if not connection.write() or connection.finished:
                 self._drop(connection)
-        self._mind_time(time.monotonic())
+        if now - self._minded > _MIND_EVERY:
+            self._minded = now
+            self._mind_time(now)
 
     def _watch(self) -> None:
         """Let the poller know what to wait for in this turn."""
@@ -295,6 +310,9 @@ class Supervisor:
         for connection in list(self._connections.values()):
             if not connection.keep_alive(now):
                 self._drop(connection)
+        if self._journal.head - self._trimmed > _TRIM_EVERY and not self._keeper.busy:
+            self._trimmed = self._journal.head
+            give_back_memory()
         if self._attachments.attached:
             self._attended = now
             return

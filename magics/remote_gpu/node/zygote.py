@@ -39,7 +39,6 @@ _LATE = (
     "IPython.core.oinspect",
     "IPython.extensions.storemagic",
     "ipykernel.debugger",
-    "matplotlib_inline",
     "psutil",
     "pdb",
     "pydoc",
@@ -47,7 +46,7 @@ _LATE = (
     "tornado.platform.asyncio",
     "uuid",
 )
-"""What ipykernel imports only while it starts; not needed, so that a missing one does no harm."""
+"""What ipykernel imports only while it starts; a missing one does no harm. Not matplotlib: it would double the memory."""
 
 
 def warm_up() -> None:
