@@ -269,9 +269,15 @@ class Front:
             if event == b"\x01":
                 self._seen += 1
                 self._topics.add(topic)
+                self._welcome(topic)
             elif event == b"\x00":  # the last subscription to this topic is gone
                 self._topics.discard(topic)
         self._look_at_subscribers()
+
+    def _welcome(self, topic: bytes) -> None:
+        """Say that a subscription works, as ipykernel does (JEP 65)."""
+        parts = _message("iopub_welcome", {"subscription": topic.decode(errors="replace")})
+        self._output.add_first(Item(self.published, parts, 0))
 
     def _look_at_subscribers(self) -> None:
         if self._topics and self.unused_since is not None:

@@ -148,6 +148,12 @@ class Output:
         if self._timer is None and not self._held:
             self._pump()
 
+    def add_first(self, item: Item) -> None:
+        """Publish before everything that waits; its number is the last one that was taken."""
+        self._queue.appendleft(item)
+        if self._timer is None and not self._held:
+            self._pump()
+
     def hold(self, held: bool) -> None:
         """Stop publishing while nobody listens, or go on."""
         self._held = held
