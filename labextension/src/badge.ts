@@ -68,6 +68,9 @@ function linesFact(record: IRunRecord, trans: TranslationBundle): string {
   if (record.state === 'running' || typeof record.lines !== 'number') {
     return '';
   }
+  if (record.lines === 0 && record.complete !== false) {
+    return ''; // nothing was printed, and nothing is missing
+  }
   const lines = trans._n('%2 line', '%2 lines', record.lines, count(record.lines));
   if (record.complete === false) {
     return trans.__('%1, not complete', lines);

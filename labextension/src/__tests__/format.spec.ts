@@ -86,6 +86,11 @@ describe('a run record as one line', () => {
     expect(facts).toEqual(['local']);
   });
 
+  it('does not count the lines of a cell that printed nothing', () => {
+    expect(badge({ state: 'done', lines: 0, complete: true }, trans).facts).toEqual([]);
+    expect(badge({ state: 'lost', lines: 0, complete: false }, trans).facts).toEqual(['0 lines, not complete']);
+  });
+
   it('survives a record of a later version', () => {
     expect(badge({ state: 'teleported' }, trans).mark.word).toBe('teleported');
     expect(badge({}, trans).mark.word).toBe('unknown');
