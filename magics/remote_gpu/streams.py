@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from remote_gpu.errors import AccessRefused, LinkProblem, RemoteGpuError, SessionEnded
+from remote_gpu.errors import AccessRefused, BadFrame, LinkProblem, RemoteGpuError, SessionEnded, VersionMismatch
 from remote_gpu.frames import Frame, FrameReader, join, preamble
 
 __all__ = ["CommandStream", "FrameStream", "NO_SESSION"]
@@ -246,7 +246,7 @@ class CommandStream:
         here: socket.socket,
         there: socket.socket,
     ) -> CommandStream:
-        here.setblocking(False)  # noqa: FBT003
+        here.setblocking(False)
         reading, writing = os.pipe()
         errors = os.fdopen(reading, "rb", buffering=0)
         try:
@@ -308,10 +308,13 @@ class CommandStream:
         return True
 
     async def _why(self) -> RemoteGpuError:
+        problem = self._protocol.problem
+        if isinstance(problem, BadFrame | VersionMismatch):
+            return problem
         if not self._protocol.closed.is_set():
             self._transport.abort()
         if not await self._ended(None):
-            return self._protocol.problem or LinkProblem(f"The command {self._name} closed its output.{self._words()}")
+            return problem or LinkProblem(f"The command {self._name} closed its output.{self._words()}")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):  # its last words are in the pipe already
                 await self._tail.closed.wait()
@@ -321,8 +324,6 @@ class CommandStream:
             return SessionEnded(said.splitlines()[-1] if said else "The node has no such session any more.")
         if _REFUSED.search(said):
             return AccessRefused(f"The login failed.{self._words()}", hint="Mend it, then connect again; it is not tried again by itself.")
-        if self._protocol.problem is not None and not said:
-            return self._protocol.problem
         return LinkProblem(f"The command {self._name} ended with exit status {status}.{self._words()}")
 
     def _words(self) -> str:

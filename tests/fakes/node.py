@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.streams import FakeStream, Faults, stream_pair
+
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.frames import Assembler, Frame, Kind, Lane, Message, data_frames, encode_json, pack_message, unpack_message
 from remote_gpu.streams import FrameStream
-
-from tests.fakes.streams import FakeStream, Faults, stream_pair
 
 WINDOW = 8 * 1024 * 1024
 _UP = (Lane.CONTROL, Lane.SHELL, Lane.STDIN)
