@@ -6,7 +6,7 @@ import getpass
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.sessions import Sessions
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.snapshots import Snapshots
+from remote_gpu.discovery import process_start_time
 from remote_gpu.folders import node_folder
 
 __all__ = ["GatewayParts", "build"]
@@ -51,14 +52,18 @@ def build(
     log: logging.Logger,
     notebook_of: Lookup,
     ready: Mapping[str, Cluster] | None = None,
-    clock: Callable[[], float] | None = None,
+    me: tuple[int, int] | None = None,
 ) -> GatewayParts:
-    """Build everything; `ready` has clusters that are made already. Raises `NotWritable` when a folder refuses."""
+    """Build everything. Raises `NotWritable` when a folder refuses.
+
+    `ready` has clusters that are made already, `me` is (pid, start time) of this process.
+    """
+    me = me or (os.getpid(), process_start_time(os.getpid()) or 0)
     registry = Registry(settings.data_folder)
     clusters = Clusters(settings, ready)
     snapshots = Snapshots(clusters, log=log)
     choices = Choices(registry, node_folder() / "choices", notebook_of)
-    sessions = Sessions(registry, clusters, snapshots, choices, settings, log=log, **({"clock": clock} if clock else {}))
+    sessions = Sessions(registry, clusters, snapshots, choices, settings, log=log, me=me)
     return GatewayParts(
         settings=settings,
         registry=registry,

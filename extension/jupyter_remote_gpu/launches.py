@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import string
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from jupyter_remote_gpu.choices import AUTO, Choices
 from jupyter_remote_gpu.clusters import Clusters
@@ -21,32 +20,17 @@ from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.selection import Rules, rank
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.snapshots import Snapshots
+from jupyter_remote_gpu.wishes import Wish
 from remote_gpu.discovery import process_start_time
 from remote_gpu.errors import NameTaken, RemoteGpuError, SessionEnded, StartFailed, UsageProblem
 
-__all__ = ["Launches", "Wish", "random_id"]
+__all__ = ["Launches", "random_id"]
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a client asks for when it wants a session. `name` None: the one that its notebook gets by default."""
-
-    name: str | None = None
-    cluster: str = AUTO
-    notebook: str = ""
-    own_kernel_id: str | None = None
-    """The id of the kernel manager's kernel that the session will be; then it is that manager's own."""
-    request: ResourceRequest = field(default_factory=ResourceRequest)
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: str | None = None
-    reuse: bool = True
-    owner: str = ""
-
-
 class Launches:
-    """The launches of one gateway. `announce` is told each change, `started` when a session runs."""
+    """The launches of the gateway `me` (pid, start time). `announce` is told each change, `started` when a session runs."""
 
     def __init__(
         self,
@@ -58,6 +42,7 @@ class Launches:
         *,
         log: logging.Logger,
         clock: Callable[[], float],
+        me: tuple[int, int],
         announce: Callable[[Session], None],
         started: Callable[[SessionId], Awaitable[None]],
     ) -> None:
@@ -68,6 +53,7 @@ class Launches:
         self._settings = settings
         self._log = log
         self._clock = clock
+        self._me = me
         self._announce = announce
         self._started = started
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
@@ -106,10 +92,10 @@ class Launches:
             default=default,
             created=self._clock(),
             why=why,
-            gateway=os.getpid(),
+            gateway=self._me[0],
         )
         try:
-            self._registry.add(session, wish.request, process_start_time(os.getpid()) or 0)
+            self._registry.add(session, wish.request, self._me[1])
         except NameTaken:
             return None
         return session
@@ -125,6 +111,18 @@ class Launches:
     def pending(self) -> list[SessionId]:
         """The sessions whose launches are under way."""
         return list(self._tasks)
+
+    def driven_elsewhere(self, session: Session) -> bool:
+        """Whether another gateway that lives is launching `session`."""
+        pid, start_time = self._registry.gateway_of(session.id)
+        try:
+            return (pid, start_time) != self._me and (process_start_time(pid) or 0) == start_time
+        except (ProcessLookupError, PermissionError):
+            return False
+
+    def may_still_start(self, session: Session, found: Allocation) -> bool:
+        """Whether it is too early to say that `session` never started: a dead gateway's launch command may outlive it."""
+        return found.state is AllocationState.FAILED and self._clock() - session.created < self._settings.start_timeout
 
     async def cancel(self, session: SessionId) -> None:
         """End a launch; what it took until then is in the registry, for the caller to release."""

@@ -11,7 +11,7 @@ from jupyter_remote_gpu.front import Front, Pace
 from jupyter_remote_gpu.link import Link
 from jupyter_remote_gpu.models import LinkState, Role, SessionId
 from remote_gpu.discovery import process_start_time
-from remote_gpu.errors import UnknownAttachment
+from remote_gpu.errors import RemoteGpuError, UnknownAttachment
 from remote_gpu.folders import node_folder
 from remote_gpu.streams import FrameStream
 
@@ -133,6 +133,17 @@ class Live:
         """Ask the supervisor."""
         link = await self.link()
         return await link.call(method, dict(params or {}), timeout=limit)
+
+    async def stop(self) -> str:
+        """Ask the supervisor to end the session, and close; returns why it did not answer, if it did not."""
+        said = ""
+        try:
+            if self.state is LinkState.CONNECTED:
+                await self.call("stop", limit=10)
+        except RemoteGpuError as error:
+            said = str(error)
+        await self.aclose()
+        return said
 
     async def aclose(self, *, keep: bool = False) -> None:
         """Detach every front and close the link; the session goes on. With `keep`, the next gateway finds the fronts of kernels."""

@@ -47,6 +47,10 @@ CREATE TABLE notebook_sessions (
     id TEXT PRIMARY KEY, kernel_id TEXT NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL
 );
 """
+_RECORD = (
+    "UPDATE sessions SET allocation = ?, state = ?, started = CASE WHEN ? THEN coalesce(started, ?) ELSE started END,"
+    " ended = CASE WHEN ? THEN ? ELSE ended END, problem = coalesce(?, problem) WHERE id = ? AND state IN ('pending', 'running')"
+)
 _KEEP_ENDED = 14 * 86400.0  # seconds that an ended session stays, for its reason to be read
 
 
@@ -169,8 +173,7 @@ class Registry:
         running, over = allocation.state is AllocationState.RUNNING, allocation.state.over
         with self._change() as base:
             done = base.execute(
-                "UPDATE sessions SET allocation = ?, state = ?, started = CASE WHEN ? THEN coalesce(started, ?) ELSE started END,"
-                f" ended = CASE WHEN ? THEN ? ELSE ended END, problem = coalesce(?, problem) WHERE id = ? AND {_LIVE}",
+                _RECORD,
                 [
                     json.dumps(allocation.json()),
                     allocation.state,

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from jupyter_remote_gpu.choices import AUTO, Choices
 from jupyter_remote_gpu.clusters import Clusters
-from jupyter_remote_gpu.launches import Launches, Wish, random_id
+from jupyter_remote_gpu.launches import Launches, random_id
 from jupyter_remote_gpu.live import Attachment, Live, Terms
 from jupyter_remote_gpu.models import Allocation, AllocationState, LinkState, Session, SessionId
 from jupyter_remote_gpu.naming import check_name, default_name
 from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.snapshots import Snapshots
-from remote_gpu.discovery import process_start_time
-from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, from_problem
+from jupyter_remote_gpu.wishes import Wish, check_reuse, raise_if_over
+from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, StartTimedOut, UnknownSession
 
-__all__ = ["Sessions", "Wish"]
+__all__ = ["Sessions"]
 
 _LOOK_AGAIN = 0.25  # seconds between looks at a session that another gateway drives
 _SWEEP = 2.0  # seconds between looks for clients that have vanished
@@ -49,6 +48,7 @@ class Sessions:
         *,
         log: logging.Logger,
         clock: Callable[[], float] = time.time,
+        me: tuple[int, int],
     ) -> None:
         self._registry = registry
         self._clusters = clusters
@@ -58,9 +58,10 @@ class Sessions:
         self._clock = clock
         self._live: dict[SessionId, Live] = {}
         self._launches = Launches(
-            registry, clusters, snapshots, choices, settings, log=log, clock=clock, announce=self._announce, started=self.connect
+            registry, clusters, snapshots, choices, settings, log=log, clock=clock, me=me, announce=self._announce, started=self.connect
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: set[SessionId] = set()
         self._listeners: list[Listener] = []
         self._changed = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
@@ -100,8 +101,6 @@ class Sessions:
             await asyncio.wait([waiting], timeout=min(left, _LOOK_AGAIN))
             waiting.cancel()
 
-    # starting
-
     async def start(self, wish: Wish) -> tuple[Session, bool]:
         """(session, whether it is new) for a wish; however many ask at once for one name, one session starts.
 
@@ -136,7 +135,7 @@ class Sessions:
         if found is None or (found := await self._checked(found)).state.over:
             return None
         if wish.own_kernel_id != found.kernel_id:
-            _check_reuse(found, wish, self._clusters)
+            check_reuse(found, wish, self._clusters)
         return found
 
     async def connect(self, identity: SessionId) -> None:
@@ -156,8 +155,6 @@ class Sessions:
         self._registry.explain(session.id, why)
         return self.peek(session.id)
 
-    # using
-
     async def attach(self, key: str, terms: Terms) -> tuple[Attachment, Session]:
         """Open a front of the session for one client; a session that is still starting is waited for.
 
@@ -168,10 +165,10 @@ class Sessions:
         try:
             attachment = await self._live_of(session.id).attach(identity, terms)
         except LinkProblem:
-            _raise_if_over(await self.get(session.id))
+            raise_if_over(await self.get(session.id))
             raise
         if self._sweeper is None or self._sweeper.done():
-            self._sweeper = asyncio.create_task(self._sweep(), name="sweep of vanished clients")
+            self._sweeper = self.spawn(self._sweep())
         return attachment, self.peek(session.id)
 
     def attachment(self, session: SessionId, identity: str) -> Attachment | None:
@@ -204,9 +201,8 @@ class Sessions:
     async def logs(self, key: str, lines: int) -> str:
         """The last lines of what supervisor and kernel wrote beside the protocol; why it failed, if it never ran."""
         session = await self.get(key)
-        if session.state.over:
+        if session.state is not AllocationState.RUNNING:
             return session.detail
-        session = await self._running(key)
         answer = await self._live_of(session.id).call("log", {"lines": lines})
         return str(answer.get("text", ""))
 
@@ -218,21 +214,24 @@ class Sessions:
             session = self._known(session.id)
         if session.state.over:
             return
-        live = self._live.pop(session.id, None)
-        if live is not None:
-            await self._ask_to_stop(live)
-        await self._clusters[session.cluster].release(session.allocation)
-        self._registry.record(replace(session.allocation, state=AllocationState.ENDED, detail=detail), now=self._clock())
+        self._stopping.add(session.id)
+        try:
+            live = self._live.pop(session.id, None)
+            if live is not None and (said := await live.stop()):
+                self._log.info("The supervisor of %s did not answer to stop: %s", session.id, said)
+            await self._clusters[session.cluster].release(session.allocation)
+            self._registry.record(replace(session.allocation, state=AllocationState.ENDED, detail=detail), now=self._clock())
+        finally:
+            self._stopping.discard(session.id)
         self._announce(self._known(session.id))
 
     async def aclose(self) -> None:
         """Detach from everything; no session ends. A launch under way is ended with what it took, for nobody would own it."""
         for identity in self._launches.pending():
             await self.stop(identity, "The gateway stopped while it started.")
-        tasks = [*self._tasks, *([self._sweeper] if self._sweeper else [])]
-        for task in tasks:
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         live = list(self._live.values())
         self._live.clear()
         await asyncio.gather(*(each.aclose(keep=True) for each in live))
@@ -255,9 +254,9 @@ class Sessions:
     async def _checked(self, session: Session) -> Session:
         """`session` after a look at whether it is still there; the look is left out while its link is connected."""
         live = self._live.get(session.id)
-        if session.state.over or session.id in self._launches or (live is not None and live.state is LinkState.CONNECTED):
+        if session.state.over or session.id in self._launches or session.id in self._stopping or (live is not None and live.state is LinkState.CONNECTED):
             return self._view(session)
-        if session.state is AllocationState.PENDING and self._driver_lives(session):
+        if session.state is AllocationState.PENDING and self._launches.driven_elsewhere(session):
             return session
         if session.cluster not in self._clusters:
             return replace(session, allocation=replace(session.allocation, detail=f"The cluster {session.cluster} is not configured."))
@@ -266,22 +265,9 @@ class Sessions:
                 found = await self._clusters[session.cluster].poll(session.allocation)
         except (RemoteGpuError, TimeoutError):  # nobody knows, and unknown is alive
             return self._view(session)
-        if found != session.allocation and not self._may_still_start(session, found):
+        if found != session.allocation and not self._launches.may_still_start(session, found):
             await self._found(session, found)
         return self._view(self._known(session.id))
-
-    def _driver_lives(self, session: Session) -> bool:
-        pid, start_time = self._registry.gateway_of(session.id)
-        if pid == os.getpid():
-            return False
-        try:
-            return (process_start_time(pid) or 0) == start_time
-        except (ProcessLookupError, PermissionError):
-            return False
-
-    def _may_still_start(self, session: Session, found: Allocation) -> bool:
-        """A dead gateway's launch command may outlive it for a while."""
-        return found.state is AllocationState.FAILED and self._clock() - session.created < self._settings.start_timeout
 
     async def _found(self, session: Session, found: Allocation) -> None:
         live = self._live.get(session.id) if not found.state.over else self._live.pop(session.id, None)
@@ -296,7 +282,7 @@ class Sessions:
         session = await self.wait(key, AllocationState.PENDING, self._settings.start_timeout + 10)
         if session.state is AllocationState.PENDING:
             raise StartTimedOut(f"The session {session.name} is still starting: {session.detail}", hint="Try again later.")
-        _raise_if_over(session)
+        raise_if_over(session)
         return session
 
     def _live_of(self, identity: SessionId) -> Live:
@@ -310,9 +296,9 @@ class Sessions:
             )
         return self._live[identity]
 
-    async def _stream(self, identity: SessionId) -> Any:
+    def _stream(self, identity: SessionId) -> Awaitable[Any]:
         session = self._known(identity)
-        return await self._clusters[session.cluster].open_stream(session.allocation, identity)
+        return self._clusters[session.cluster].open_stream(session.allocation, identity)
 
     def _on_live(self, identity: SessionId) -> None:
         """A link or kernel changed: tell whoever listens; a link that is down may mean that the session is over."""
@@ -335,14 +321,6 @@ class Sessions:
             live = self._live.get(identity)
             if live is None or live.state is LinkState.CONNECTED or (await self._checked(self._known(identity))).state.over:
                 return
-
-    async def _ask_to_stop(self, live: Live) -> None:
-        try:
-            if live.state is LinkState.CONNECTED:
-                await live.call("stop", limit=10)
-        except (RemoteGpuError, TimeoutError) as error:
-            self._log.info("The supervisor of %s did not answer to stop: %s", live.session, error)
-        await live.aclose()
 
     async def _sweep(self) -> None:
         while any(live.attachments for live in self._live.values()):
@@ -369,25 +347,3 @@ class Sessions:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _raise_if_over(session: Session) -> None:
-    if session.state is AllocationState.FAILED:
-        raise from_problem(session.problem) if session.problem else StartFailed(f"The session {session.name} did not start.")  # type: ignore[arg-type]
-    if session.state is AllocationState.ENDED:
-        raise SessionEnded(f"The remote session {session.name} has ended. {session.detail}", hint="Start a new one.")
-
-
-def _check_reuse(found: Session, wish: Wish, clusters: Clusters) -> None:
-    """Raise `NameTaken` when `found` has the wished name but is not what is wished for."""
-    if not wish.reuse:
-        raise NameTaken(f"There is a remote session {found.name!r} already.", hint="Stop it first, or choose another name.")
-    if wish.cluster not in (AUTO, found.cluster):
-        clusters[wish.cluster]  # that a cluster does not exist is the better message
-        message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
-        raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
-    has, model = found.allocation.gpus, wish.request.gpu_model.lower()
-    fitting = [gpu for gpu in has if model in gpu.name.lower() and gpu.memory_mb >= wish.request.memory_mb]
-    if found.state is AllocationState.RUNNING and len(fitting) < (wish.request.gpus or bool(model or wish.request.memory_mb)):
-        message = f"The remote session {found.name!r} runs already, with {found.json()['label']}, which is not what is asked for now."
-        raise NameTaken(message, hint="Stop it first, or use another session name.")

@@ -9,7 +9,7 @@ from jupyter_remote_gpu.choices import AUTO
 from jupyter_remote_gpu.handlers.base import Handler, authorized
 from jupyter_remote_gpu.handlers.clusters import request_of
 from jupyter_remote_gpu.models import AllocationState
-from jupyter_remote_gpu.sessions import Wish
+from jupyter_remote_gpu.wishes import Wish
 from remote_gpu.errors import StartFailed, UsageProblem, from_problem
 
 __all__ = ["InterruptHandler", "LogsHandler", "RestartHandler", "SessionHandler", "SessionsHandler"]
