@@ -24,7 +24,6 @@ START_LIMIT = 60
 """Seconds that a server may take until it answers."""
 
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-RENAMED = "path => window.jupyterapp.shell.currentWidget?.context?.path === path"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,8 +153,9 @@ def workbench(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Ite
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{lab.url}lab?token={TOKEN}&reset")
+    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60_000)
+    page.evaluate("async () => { await window.jupyterapp.restored; }")
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
-    page.evaluate("() => window.jupyterapp.restored")
     yield Workbench(page)
     context.close()
     ours = [text for text in problems if "remote-gpu" in text.lower()]
