@@ -98,7 +98,7 @@ class Got:
 class Stream:
     """One connection to a supervisor, with one attachment at index 1 (or none)."""
 
-    def __init__(self, peer: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, peer: socket.socket, process: subprocess.Popen[bytes] | None = None, hello: bytes = preamble()) -> None:
         self.peer = peer
         self.process = process
         self.reader = FrameReader()
@@ -107,14 +107,14 @@ class Stream:
         self.frames: list[Frame] = []
         self.ended = False
         self.acknowledge = True
-        peer.sendall(preamble())
+        peer.sendall(hello)
 
     @classmethod
-    def open(cls, folder: Path, session: str) -> Stream:
+    def open(cls, folder: Path, session: str, hello: bytes = preamble()) -> Stream:
         """Straight to the socket."""
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         peer.connect(str(folder / "s" / session / "s.sock"))
-        return cls(peer)
+        return cls(peer, hello=hello)
 
     @classmethod
     def attach_command(cls, folder: Path, session: str) -> Stream:
@@ -189,7 +189,9 @@ class Stream:
 class Client:
     """A client of a session: an attachment that may be cut and resumed, with its own numbers."""
 
-    def __init__(self, stream: Stream, identity: str, *, role: str = "owner", after: int | None = 0, claims: list[str] | None = None) -> None:
+    def __init__(
+        self, stream: Stream, identity: str, *, role: str = "owner", after: int | None = 0, claims: list[str] | None = None
+    ) -> None:
         self.stream = stream
         self.id = identity
         self.role = role
@@ -202,8 +204,10 @@ class Client:
 
     def attach(self, stream: Stream, after: int | None) -> dict[str, Any]:
         self.stream = stream
-        received = {name: max([got.number for got in self.history if got.lane is lane], default=0)
-                    for name, lane in (("shell", Lane.SHELL), ("control", Lane.CONTROL))}
+        received = {
+            name: max([got.number for got in self.history if got.lane is lane], default=0)
+            for name, lane in (("shell", Lane.SHELL), ("control", Lane.CONTROL))
+        }
         wish = {"id": self.id, "epoch": self.epoch, "role": self.role, "after": after, "claims": self.claims, "received": received}
         stream.send(encode_json(Kind.ATTACH, wish, 1))
         return stream.frame(Kind.ATTACHED, id=self.id)
@@ -222,11 +226,26 @@ class Client:
     def got(self) -> list[Got]:
         return self.history + self.stream.got
 
-    def message(self, lane: Lane, kind: str, content: dict[str, Any], *, send: bool = True, metadata: dict[str, Any] | None = None,
-                buffers: list[bytes] | None = None) -> str:
+    def message(
+        self,
+        lane: Lane,
+        kind: str,
+        content: dict[str, Any],
+        *,
+        send: bool = True,
+        metadata: dict[str, Any] | None = None,
+        buffers: list[bytes] | None = None,
+    ) -> str:
         """Send a message; returns its msg_id."""
         identity = uuid.uuid4().hex
-        header = {"msg_id": identity, "msg_type": kind, "session": self.id, "username": "", "version": "5.3", "date": "2026-01-01T00:00:00Z"}
+        header = {
+            "msg_id": identity,
+            "msg_type": kind,
+            "session": self.id,
+            "username": "",
+            "version": "5.3",
+            "date": "2026-01-01T00:00:00Z",
+        }
         parts: list[bytes | memoryview] = [json.dumps(part).encode() for part in (header, {}, metadata or {}, content)]
         parts += buffers or []
         self.sent[lane] += 1
@@ -237,7 +256,14 @@ class Client:
         return identity
 
     def execute(self, code: str, **more: Any) -> str:
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": True, "stop_on_error": True, "user_expressions": {}}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": False,
+            "allow_stdin": True,
+            "stop_on_error": True,
+            "user_expressions": {},
+        }
         return self.message(Lane.SHELL, "execute_request", content, metadata=more.get("metadata"), send=more.get("send", True))
 
     def of(self, parent: str, kind: str) -> list[Got]:
@@ -245,7 +271,9 @@ class Client:
 
     def reply(self, parent: str, patience: float = PATIENCE) -> Got:
         def find() -> Got | None:
-            return next((got for got in self.got if got.parent_id == parent and got.type.endswith("_reply") and got.lane is not Lane.IOPUB), None)
+            return next(
+                (got for got in self.got if got.parent_id == parent and got.type.endswith("_reply") and got.lane is not Lane.IOPUB), None
+            )
 
         found: Got = self.stream.until(find, patience)
         return found

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.node.client import Client, Stream, node, session_environment
 
 
@@ -38,8 +37,8 @@ class Sessions:
         self.answers.append(answer)
         return answer
 
-    def stream(self, answer: dict[str, Any]) -> Stream:
-        stream = Stream.open(self.folder, answer["session"])
+    def stream(self, answer: dict[str, Any], *hello: bytes) -> Stream:
+        stream = Stream.open(self.folder, answer["session"], *hello)
         self.streams.append(stream)
         return stream
 
@@ -86,5 +85,3 @@ def session(sessions: Sessions) -> dict[str, Any]:
 def client(sessions: Sessions, session: dict[str, Any]) -> Client:
     """An owner attached to a running session."""
     return sessions.client(session)
-
-

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from remote_gpu.errors import JournalGap, NotWritable
 from remote_gpu.frames import Lane
 from remote_gpu.node.journal import Journal, Record

@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from remote_gpu.frames import Frame, Kind, Lane, data_frames, preamble
-
 from tests.node.client import Client, Stream, node, node_environment, session_environment, wait_for
 from tests.node.conftest import Sessions
+
+from remote_gpu.frames import Frame, Kind, Lane, data_frames, preamble
 
 
 def processes_with(text: str) -> dict[int, str]:
@@ -77,7 +77,10 @@ def test_the_attach_command_carries_a_session_and_ends_with_its_stream(sessions:
 
 def test_attaching_to_no_session_says_so_and_exits_with_3(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "remote_gpu.node", "attach", "nosuch"], env=node_environment(folder), capture_output=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "remote_gpu.node", "attach", "nosuch"],
+        env=node_environment(folder),
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 3
     assert b"nosuch does not run on" in done.stderr
@@ -190,14 +193,22 @@ def test_a_shutdown_request_of_the_owner_ends_the_kernel_as_asked(client: Client
 
 def test_a_cut_in_the_middle_of_the_output_loses_and_doubles_nothing(sessions: Sessions, session: dict[str, Any]) -> None:
     client = sessions.client(session)
-    cell = client.execute("for i in range(20000): print(i)\nfrom IPython.display import display\nfor i in range(300): display(i)")
-    for cut in range(12):
-        client.stream.until(lambda cut=cut: len(client.stream.got) > cut % 4)
+    cell = client.execute(
+        "import time\nfrom IPython.display import display\nfor i in range(20000):\n    print(i)\n"
+        "    if i % 100 == 0: display(i); time.sleep(0.005)"
+    )
+    cuts = 0
+    while not client.of(cell, "execute_reply"):
+        client.stream.until(lambda: client.stream.got)
         client.stream.close()
-        client.resume(sessions.command(session) if cut % 3 == 0 else sessions.stream(session))
+        client.resume(sessions.command(session) if cuts % 3 == 0 else sessions.stream(session))
+        cuts += 1
+    assert cuts > 5
     client.finish(cell)
     assert client.text(cell).split() == [str(number) for number in range(20000)]
-    assert [got.content["data"]["text/plain"] for got in client.of(cell, "display_data")] == [str(number) for number in range(300)]
+    assert [got.content["data"]["text/plain"] for got in client.of(cell, "display_data")] == [
+        str(number) for number in range(0, 20000, 100)
+    ]
     numbers = [got.number for got in client.got if got.lane is Lane.IOPUB]
     assert numbers == sorted(set(numbers))
     assert len(client.of(cell, "execute_reply")) == 1
@@ -304,11 +315,7 @@ def test_output_that_the_journal_dropped_is_told_as_a_gap(sessions: Sessions) ->
 
 def test_a_gateway_of_another_version_is_told_so_and_the_session_lives_on(sessions: Sessions, session: dict[str, Any]) -> None:
     stream = sessions.stream(session)
-    newer = sessions.stream(session)
-    newer.peer.close()
-    newer.peer = __import__("socket").socket(__import__("socket").AF_UNIX)
-    newer.peer.connect(str(sessions.folder / "s" / session["session"] / "s.sock"))
-    newer.peer.sendall(preamble(9, 9))
+    newer = sessions.stream(session, preamble(9, 9))
     assert newer.frame(Kind.BYE)["reason"] == "version_mismatch"
     assert stream.call("status")["kernel"]["state"] in {"starting", "idle"}
 
@@ -322,11 +329,16 @@ def test_bytes_that_are_no_frames_end_only_their_own_stream(sessions: Sessions, 
 
 def test_the_cell_number_of_the_notebook_is_in_its_tracebacks(client: Client) -> None:
     cell = client.execute("1/0", metadata={"remote_gpu": {"execution_count": 17}})
-    assert any("Cell In[17]" in line.replace("\x1b[39m", "").replace("\x1b[32m", "").replace("\x1b[36m", "") for line in client.finish(cell)["traceback"])
+    assert any(
+        "Cell In[17]" in line.replace("\x1b[39m", "").replace("\x1b[32m", "").replace("\x1b[36m", "")
+        for line in client.finish(cell)["traceback"]
+    )
 
 
 def test_text_written_to_the_descriptor_and_by_children_is_shown(client: Client) -> None:
-    cell = client.execute("import os, sys, subprocess; os.write(1, b'raw\\n'); subprocess.run(['echo', 'child'], stdout=sys.stdout)\n!echo shell")
+    cell = client.execute(
+        "import os, sys, subprocess; os.write(1, b'raw\\n'); subprocess.run(['echo', 'child'], stdout=sys.stdout)\n!echo shell"
+    )
     client.finish(cell)
     client.stream.until(lambda: sorted(client.text(cell).split()) == ["child", "raw", "shell"])
 
@@ -405,8 +417,20 @@ def test_nothing_of_the_starters_environment_reaches_a_session(folder: Path, ses
     assert canary not in client.text(cell)
     assert not processes_with(canary)
     assert "SPOKEN" in names
-    assert names - set(wish["env"]) <= {"JUPYTER_REMOTE_GPU_FOLDER", "MPLBACKEND", "PYDEVD_USE_FRAME_EVAL", "CLICOLOR", "CLICOLOR_FORCE",
-                                        "FORCE_COLOR", "TERM", "PAGER", "GIT_PAGER", "LINES", "COLUMNS", "JPY_PARENT_PID"}
+    assert names - set(wish["env"]) <= {
+        "JUPYTER_REMOTE_GPU_FOLDER",
+        "MPLBACKEND",
+        "PYDEVD_USE_FRAME_EVAL",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "FORCE_COLOR",
+        "TERM",
+        "PAGER",
+        "GIT_PAGER",
+        "LINES",
+        "COLUMNS",
+        "JPY_PARENT_PID",
+    }
     for path in folder.rglob("*"):
         if path.is_file():
             assert canary.encode() not in path.read_bytes()
@@ -439,7 +463,10 @@ def test_bad_requests_are_problems_and_not_tracebacks(folder: Path) -> None:
 
 def test_run_keeps_a_session_in_the_foreground_until_it_is_over(folder: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "remote_gpu.node", "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "remote_gpu.node", "run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=node_environment(folder, CANARY="batch-canary-77"),
     )
     assert process.stdin is not None
@@ -462,8 +489,6 @@ def test_run_keeps_a_session_in_the_foreground_until_it_is_over(folder: Path) ->
 
 
 def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
-    import zipfile
-
     root = Path(__file__).parents[2] / "magics" / "remote_gpu"
     bundle = tmp_path / "bundle.pyz"
     with zipfile.ZipFile(bundle, "w") as archive:
@@ -482,5 +507,4 @@ def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
     assert client.run("1")["status"] == "ok"
     stream.close()
     subprocess.run([sys.executable, str(bundle), "stop", "zipped"], env=environment, capture_output=True, check=True)
-    assert time.monotonic() > 0
     assert not (folder / "s" / "zipped").exists()

@@ -67,15 +67,15 @@ def _request() -> dict[str, Any]:
     try:
         value = json.loads(sys.stdin.read() or "{}")
     except ValueError as error:
-        raise UsageProblem("The request on stdin is not JSON.") from error  # noqa: EM101
+        raise UsageProblem("The request on stdin is not JSON.") from error
     if not isinstance(value, dict):
-        raise UsageProblem("The request on stdin is not a JSON object.")  # noqa: EM101
+        raise UsageProblem("The request on stdin is not a JSON object.")
     return value
 
 
 def _one(rest: list[str]) -> str:
     if len(rest) != 1:
-        raise UsageProblem("Name one session.")  # noqa: EM101
+        raise UsageProblem("Name one session.")
     return rest[0]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ class Gpu:
 
 
 def architecture() -> str:
-    """The machine's CPU architecture, by its Linux name: x86_64, aarch64, …"""
+    """The machine's CPU architecture, by its Linux name: x86_64 or aarch64, mostly."""
     machine = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
@@ -108,11 +107,11 @@ def _by_nvidia_smi() -> list[Gpu]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    import subprocess  # most machines answer without it
+
     query = "--query-gpu=name,memory.total,uuid,memory.used,utilization.gpu"
     try:
-        done = subprocess.run(  # noqa: S603  a fixed command
-            [program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
     return [gpu for line in done.stdout.splitlines() if (gpu := _smi_gpu(line)) is not None]

@@ -139,7 +139,7 @@ class Journal:
         return self._tail[self._tail_start].number if self._tail_start < len(self._tail) else self.head + 1
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes on the disk, with those not yet flushed."""
         return sum(segment.size for segment in self._segments) + self._pending_bytes
 

@@ -138,7 +138,7 @@ class RemoteKernelApp(IPKernelApp):
     """Makes the kernel and its sockets; `ready` is told when they are bound."""
 
     name = "ipython-kernel"
-    kernel_class = Type(RemoteKernel, klass="ipykernel.kernelbase.Kernel")
+    kernel_class = Type(RemoteKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
     side_socket = Unicode()
     ready: int = -1
 
@@ -204,14 +204,10 @@ def _prepare(connection_file: Path, incarnation: int, life: int) -> RemoteKernel
     side = str(connection_file.parent / f"k{incarnation}-6")
     config = Config()
     config.HistoryManager.hist_file = ":memory:"  # nothing typed rests on a disk; no lock on a shared home
-    return RemoteKernelApp.instance(
-        config=config, connection_file=str(connection_file), side_socket=side, parent_handle=os.getppid()
-    )
+    return RemoteKernelApp.instance(config=config, connection_file=str(connection_file), side_socket=side, parent_handle=os.getppid())
 
 
-def become_kernel(
-    connection_file: Path, environment: dict[str, str], bundle: str, incarnation: int, ready: int, life: int
-) -> NoReturn:
+def become_kernel(connection_file: Path, environment: dict[str, str], bundle: str, incarnation: int, ready: int, life: int) -> NoReturn:
     """Be the kernel described by `connection_file`, in the child of a fork; never returns.
 
     Writes ``b`` to `ready` when the sockets are bound and ``r`` when it serves requests. `life` is the reading end of a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -115,10 +116,8 @@ class KernelProcess:
         os.close(life_read)
         os.set_blocking(ready_read, False)
         self.ready_descriptor = ready_read
-        try:
+        with contextlib.suppress(OSError):  # it was faster, or ended already
             os.setpgid(pid, pid)
-        except OSError:  # it was faster, or ended already
-            pass
         self.state = replace(self.state, pid=pid)
 
     def on_ready(self) -> bool:
@@ -175,10 +174,8 @@ class KernelProcess:
     def signal(self, number: int) -> None:
         """Send a signal to the kernel and its children (its process group)."""
         if self.running and self.pid > 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
-            except ProcessLookupError:
-                pass
 
     def ask_to_end(self, why: str, *, restart: bool) -> None:
         """Ask the kernel to end in order; the caller kills it when it does not."""

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +92,7 @@ def run_here(request: dict[str, Any]) -> None:
 def _environment(request: dict[str, Any]) -> dict[str, str]:
     environment = request.get("env") or {}
     if not isinstance(environment, dict):
-        raise UsageProblem("The request's env must be an object.")  # noqa: EM101
+        raise UsageProblem("The request's env must be an object.")
     return {str(name): str(value) for name, value in environment.items()}
 
 
@@ -162,13 +161,15 @@ def _connected(path: Path) -> socket.socket | None:
 
 
 def _spawn_zygote(path: Path, environment: dict[str, str]) -> None:
+    import subprocess  # a warm start does without it
+
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen(64)
         descriptor = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            subprocess.Popen(  # noqa: S603  our own interpreter
+            subprocess.Popen(
                 command_for("zygote", "--listen", str(listener.fileno())),
                 env=exec_environment(environment),
                 stdin=subprocess.DEVNULL,
@@ -205,5 +206,3 @@ def _answer(peer: socket.socket, environment: dict[str, str]) -> dict[str, Any]:
         message = f"The session did not start on {os.uname().nodename}. It said: {_log_tail(_zygote_path(environment))}"
         raise StartFailed(message) from error
     return dict(answer)
-
-

@@ -16,8 +16,8 @@ from typing import Any
 from remote_gpu.errors import LinkProblem, NotWritable, UnknownSession, UsageProblem, from_problem
 from remote_gpu.folders import MAX_SOCKET_PATH, node_folder, write_private
 from remote_gpu.frames import PROTOCOL, FrameReader, Kind, encode, encode_json, preamble
-from remote_gpu.node.spawn import alive, start_time
 from remote_gpu.node.names import SOCKET_NAME, STATE_NAME
+from remote_gpu.node.spawn import alive, start_time
 
 __all__ = ["call", "connect", "find", "running", "session_folder", "stop", "write_state"]
 

@@ -61,7 +61,7 @@ def replace_environment(environment: dict[str, str]) -> None:
 def keep_only(*descriptors: int) -> None:
     """Close every descriptor above 2 but these."""
     folder = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
-    for name in os.listdir(folder):
+    for name in os.listdir(folder):  # noqa: PTH208  descriptors, not files
         descriptor = int(name)
         if descriptor > 2 and descriptor not in descriptors:  # noqa: PLR2004  the standard streams
             try:

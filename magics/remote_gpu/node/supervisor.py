@@ -12,24 +12,23 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from remote_gpu.errors import RemoteGpuError
-from remote_gpu.frames import Frame, Kind, Lane, unpack_message
+from remote_gpu.frames import Frame, Kind, unpack_message
 from remote_gpu.node import wire
 from remote_gpu.node.attachments import Attachments
+from remote_gpu.node.calls import Calls, SessionPlan
 from remote_gpu.node.connection import Connection
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
 from remote_gpu.node.keeper import Keeper
-from remote_gpu.node.names import JOURNAL_NAME, LOG_NAME, SOCKET_NAME
+from remote_gpu.node.names import JOURNAL_NAME, SOCKET_NAME
 from remote_gpu.node.spawn import adopt_orphans, give_back_memory, kill_children
 
-__all__ = ["SessionPlan", "Supervisor"]
+__all__ = ["Supervisor"]
 
 _CROWD = 20
 _CROWD_GAP = 0.002
@@ -40,20 +39,6 @@ _MIND_EVERY = 0.2
 _TRIM_EVERY = 1000
 _FAREWELL = 1.0
 _LONGEST_WAIT = 0.5
-_REMEMBERED_CALLS = 100
-_LOG_BYTES = 256 * 1024
-
-
-@dataclass(frozen=True)
-class SessionPlan:
-    """What a session is started with; times in seconds (0 = never), sizes in bytes."""
-
-    session: str
-    env: dict[str, str] = field(repr=False)
-    cwd: str = ""
-    idle_timeout: float = 0.0
-    unattended_timeout: float = 0.0
-    journal_limit: int = DEFAULT_LIMIT
 
 
 class Supervisor:
@@ -62,7 +47,6 @@ class Supervisor:
     def __init__(self, plan: SessionPlan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
-        self._started = time.time()
         self._journal = Journal(folder / JOURNAL_NAME, limit=plan.journal_limit or DEFAULT_LIMIT)
         self._attachments = Attachments(self._journal)
         self._connections: dict[int, Connection] = {}
@@ -77,13 +61,12 @@ class Supervisor:
         self._trimmed = 0
         self._ending = ""
         self._end_by = float("inf")
-        self._waiting_calls: list[tuple[Connection, Any]] = []
-        self._answered: dict[Any, dict[str, Any]] = {}
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._keeper = Keeper(folder, plan.env, self._attachments, self._tell_kernel)
+        self._calls = Calls(plan, folder, self._journal, self._attachments, self._keeper, self._end)
 
     def run(self) -> None:
         """Start the kernel and serve until the session is over; removes its folder."""
@@ -194,7 +177,7 @@ class Supervisor:
         elif frame.kind is Kind.DETACH and attachment is not None:
             self._attachments.detach(attachment)
         elif frame.kind is Kind.CALL:
-            self._call(connection, frame.json())
+            self._calls.answer(connection, frame.json())
         elif frame.kind is Kind.BYE:
             connection.closing = True
 
@@ -212,99 +195,13 @@ class Supervisor:
         }
         connection.send_json(Kind.ATTACHED, answer, frame.attachment)
 
-    def _call(self, connection: Connection, call: dict[str, Any]) -> None:
-        method, params = str(call.get("method")), call.get("params") or {}
-        key = (call.get("id"), method)
-        if key in self._answered:
-            connection.send_json(Kind.RESULT, self._answered[key])
-            return
-        known: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
-            "status": self._status,
-            "log": self._log,
-            "interrupt": lambda _: self._signal({"signum": int(signal.SIGINT)}),
-            "signal": self._signal,
-            "restart": self._restart,
-            "end_kernel": self._end_kernel,
-            "stop": self._stop,
-        }
-        if method not in known:
-            error = wire.problem("usage", f"The session does not know the call {method!r}.", status=400)
-            connection.send_json(Kind.RESULT, {"id": call.get("id"), "error": error})
-            return
-        result = known[method](params)
-        if result is None:
-            self._waiting_calls.append((connection, call.get("id")))
-            return
-        connection.send_json(Kind.RESULT, {"id": call.get("id"), "result": result})
-
-    def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        journal = {
-            "floor": self._journal.floor,
-            "head": self._journal.head,
-            "bytes": self._journal.bytes,
-            "on_disk": self._journal.on_disk,
-        }
-        return {
-            "session": self._plan.session,
-            "node": os.uname().nodename,
-            "pid": os.getpid(),
-            "started": self._started,
-            "kernel": self._keeper.json,
-            "attachments": self._attachments.attached,
-            "journal": journal,
-            "folder": str(self._folder),
-            "cwd": self._plan.cwd,
-        }
-
-    def _log(self, params: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with (self._folder / LOG_NAME).open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()
-        except OSError:
-            lines = []
-        return {"text": "\n".join(lines[-int(params.get("lines", 100)) :])}
-
-    def _signal(self, params: dict[str, Any]) -> dict[str, Any]:
-        self._keeper.process.signal(int(params["signum"]))
-        return {}
-
-    def _restart(self, _: dict[str, Any]) -> dict[str, Any] | None:
-        self._keeper.restart()
-        return None
-
-    def _end_kernel(self, params: dict[str, Any]) -> dict[str, Any]:
-        self._keeper.end("The remote kernel was asked to end.", kill=bool(params.get("kill")))
-        return {}
-
-    def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._end("The session was stopped.")
-        return {}
-
     def _tell_kernel(self) -> None:
-        """Tell every gateway how the kernel is, and answer who waits for a restart."""
+        """Tell every gateway how the kernel is, and answer who waits for it."""
         self._keeper.told()
         event = {"event": "kernel", **self._keeper.json}
         for connection in self._connections.values():
             connection.send_json(Kind.EVENT, event)
-        if self._keeper.restarting:
-            return
-        waiting, self._waiting_calls = self._waiting_calls, []
-        for connection, identity in waiting:
-            answer: dict[str, Any] = {"id": identity}
-            if self._keeper.process.running:
-                answer["result"] = {"kernel": self._keeper.json}
-            else:
-                answer["error"] = wire.problem("kernel_died", self._keeper.state.text, status=410)
-            self._remember((identity, "restart"), answer)
-            connection.send_json(Kind.RESULT, answer)
-
-    def _remember(self, key: Any, answer: dict[str, Any]) -> None:
-        """A call that is sent again after a cut gets the same answer; short ids may come from another gateway and do not count."""
-        if isinstance(key[0], str) and len(key[0]) >= 8:  # noqa: PLR2004  long enough to be unique
-            self._answered[key] = answer
-            if len(self._answered) > _REMEMBERED_CALLS:
-                del self._answered[next(iter(self._answered))]
+        self._calls.kernel_changed()
 
     def _mind_time(self, now: float) -> None:
         for connection in list(self._connections.values()):
@@ -362,7 +259,7 @@ class Supervisor:
         self._connections.pop(connection.fileno(), None)
         for attachment in list(connection.attachments.values()):
             attachment.close()
-        self._waiting_calls = [each for each in self._waiting_calls if each[0] is not connection]
+        self._calls.forget(connection)
         connection.peer.close()
 
     def _clean_up(self) -> None:

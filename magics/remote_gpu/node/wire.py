@@ -117,9 +117,7 @@ def error_reply(kind: str, header: bytes | memoryview, ename: str, evalue: str) 
     return make_parts(reply_type(kind), content, header)
 
 
-def status_parts(
-    state: str, parent: bytes | memoryview = EMPTY, extra: dict[str, Any] | None = None
-) -> list[bytes | memoryview]:
+def status_parts(state: str, parent: bytes | memoryview = EMPTY, extra: dict[str, Any] | None = None) -> list[bytes | memoryview]:
     """An iopub `status` message; `extra` is what we add to its content under `remote_gpu`."""
     content: dict[str, Any] = {"execution_state": state}
     if extra is not None:

@@ -158,7 +158,8 @@ def run_session(request: dict[str, Any], answer: Any, *, detached: bool = True) 
 
     `answer` is called once, with what `start` prints: as soon as the session listens, or with the problem.
     """
-    from remote_gpu.node.supervisor import SessionPlan, Supervisor
+    from remote_gpu.node.calls import SessionPlan
+    from remote_gpu.node.supervisor import Supervisor
 
     try:
         session = str(request["session"])
@@ -199,7 +200,7 @@ def _enter(cwd: str | None) -> str:
             except OSError:
                 continue
             break
-    return os.getcwd()
+    return str(Path.cwd())
 
 
 def main(descriptor: int) -> None:
