@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from remote_gpu.errors import NotWritable
-from remote_gpu.folders import check_private, private_folder, write_private
+from remote_gpu.folders import MAX_SOCKET_PATH, check_private, private_folder, write_private
 from remote_gpu.frames import Lane
 
 __all__ = ["PORTS", "ConnectionFile", "Cursor", "read_cursor", "remove_folder"]
@@ -39,6 +39,12 @@ class ConnectionFile:
     @classmethod
     def make(cls, folder: Path, kernel_name: str) -> ConnectionFile:
         """Write it into `folder`. A front that comes back to its folder keeps its key, so its clients stay."""
+        longest = len(bytes(folder / ".k-1"))
+        if longest > MAX_SOCKET_PATH:
+            raise NotWritable(
+                f"The path {folder} is {longest} bytes long, too long for a socket.",
+                hint="Set JUPYTER_REMOTE_GPU_FOLDER to a short path.",
+            )
         private_folder(folder)
         info = {f"{channel}_port": port for channel, port in PORTS.items()}
         file = cls(

@@ -20,7 +20,6 @@ import zmq
 
 from jupyter_remote_gpu.front_files import PORTS
 from remote_gpu.errors import NotWritable
-from remote_gpu.folders import MAX_SOCKET_PATH
 
 __all__ = ["DELIMITER", "Signer", "Sockets"]
 
@@ -59,12 +58,6 @@ class Sockets:
     """Binds, watches and closes the sockets. `on_readable[channel]` is called whenever that channel may have something."""
 
     def __init__(self, folder: Path, on_readable: dict[str, Callable[[], None]]) -> None:
-        longest = len(bytes(folder / "k-1"))
-        if longest > MAX_SOCKET_PATH:
-            raise NotWritable(
-                f"The path {folder} is {longest} bytes long, too long for a socket.",
-                hint="Set JUPYTER_REMOTE_GPU_FOLDER to a short path.",
-            )
         self._folder = folder
         self._loop = asyncio.get_running_loop()
         self._on_readable = on_readable
