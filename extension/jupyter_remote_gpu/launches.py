@@ -7,7 +7,7 @@ import logging
 import secrets
 import string
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ class Launches:
         clock: Callable[[], float],
         me: tuple[int, int],
         announce: Callable[[Session], None],
-        started: Callable[[SessionId], Awaitable[None]],
+        started: Callable[[SessionId], None],
     ) -> None:
         self._registry = registry
         self._clusters = clusters
@@ -147,7 +147,7 @@ class Launches:
             return
         finally:
             self._tasks.pop(session.id, None)
-        await self._started(session.id)
+        self._started(session.id)
 
     def _kernel_launch(self, session: Session, wish: Wish) -> KernelLaunch:
         settings = self._settings

@@ -58,7 +58,7 @@ class Sessions:
         self._clock = clock
         self._live: dict[SessionId, Live] = {}
         self._launches = Launches(
-            registry, clusters, snapshots, choices, settings, log=log, clock=clock, me=me, announce=self._announce, started=self.connect
+            registry, clusters, snapshots, choices, settings, log=log, clock=clock, me=me, announce=self._announce, started=self._on_started
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: set[SessionId] = set()
@@ -236,8 +236,6 @@ class Sessions:
         self._live.clear()
         await asyncio.gather(*(each.aclose(keep=True) for each in live))
 
-    # what is true
-
     def _known(self, key: str) -> Session:
         session = self._registry.session(key)
         if session is None:
@@ -308,6 +306,9 @@ class Sessions:
         if live is not None and live.state is not LinkState.CONNECTED and not session.state.over:
             self.spawn(self._check_later(identity))
 
+    def _on_started(self, identity: SessionId) -> None:
+        self.spawn(self.connect(identity))
+
     def _on_unused(self, identity: SessionId, attachment: str) -> None:
         live = self._live.get(identity)
         if live is not None:
@@ -331,11 +332,10 @@ class Sessions:
                     await live.detach(identity)
 
     def _announce(self, session: Session) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-        view = self._view(session)
+        self._changed.set()
+        self._changed = asyncio.Event()
         for listener in list(self._listeners):
-            listener(view)
+            listener(self._view(session))
 
     def attached(self) -> int:
         """How many clients are attached through this gateway."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from tests.fakes.server import running_server
 
 from remote_gpu.discovery import find_gateway
-from tests.fakes.server import running_server
 
 API = yaml.safe_load((Path(__file__).parents[2] / "docs/reference/rest-api.yaml").read_text())
 
@@ -198,5 +198,5 @@ async def test_changes_of_sessions_are_announced_on_the_servers_event_stream(ser
     started = await server.unix("POST", "/remote-gpu/sessions", {})
     await server.unix("DELETE", f"/remote-gpu/sessions/{started.json['id']}")
     await server.app.event_logger.gather_listeners()
-    assert [state for state in dict.fromkeys(each["state"] for each in heard)] == ["pending", "running", "ended"]
+    assert list(dict.fromkeys(each["state"] for each in heard)) == ["pending", "running", "ended"]
     assert json.dumps(heard)

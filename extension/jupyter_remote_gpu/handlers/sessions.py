@@ -34,9 +34,8 @@ class SessionsHandler(Handler):
         """Find or start one; waits ``wait`` seconds for it to leave the queue."""
         body = self.body()
         self.only(body, _WISH)
-        sessions = self.parts.sessions
+        sessions, wait = self.parts.sessions, self.seconds(body.get("wait"), _DEFAULT_WAIT)
         session, is_new = await sessions.start(await self._wish(body))
-        wait = self.seconds(body.get("wait"), _DEFAULT_WAIT)
         session = await sessions.wait(session.id, AllocationState.PENDING, wait)
         if session.state is AllocationState.FAILED:
             raise from_problem(dict(session.problem)) if session.problem else StartFailed(session.detail)
