@@ -175,6 +175,13 @@ def test_a_restart_gives_a_new_kernel_in_the_same_session(client: Client) -> Non
     assert [got.content["remote_gpu"]["reason"] for got in restarting] == ["asked"]
 
 
+def test_what_is_printed_while_the_kernel_ends_is_not_lost(client: Client) -> None:
+    client.run("import atexit; atexit.register(print, 'saved the model')")
+    client.stream.call("restart")
+    printed = [got.content["text"] for got in client.got if got.type == "stream"]
+    assert "".join(printed) == "saved the model\n"
+
+
 def test_a_dead_kernel_can_be_restarted_and_a_busy_one_too(client: Client) -> None:
     client.run("import os; os._exit(1)")
     client.stream.call("restart")

@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_SESSION = 3
+_OLDEST_PYTHON = (3, 10)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; exits with 0 (fine), 1 (a problem, told as JSON), 2 (usage) or 3 (`attach`: no such session)."""
     words = sys.argv[1:] if arguments is None else arguments
+    if sys.version_info < _OLDEST_PYTHON:
+        have, need = (".".join(map(str, version[:2])) for version in (sys.version_info, _OLDEST_PYTHON))
+        hint = "Set the cluster's python to a newer one."
+        _print({"ok": False, "problem": StartFailed(f"{sys.executable} is Python {have}; a session needs {need}.", hint=hint).problem()})
+        sys.exit(1)
     verb, rest = (words[0], words[1:]) if words else ("", [])
     if verb == "attach" and len(rest) == 1:
         sys.exit(_attach(rest[0]))

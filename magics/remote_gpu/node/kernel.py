@@ -199,6 +199,11 @@ def _clean_modules(bundle: str) -> None:
     sys.path[:] = ["", *(entry for entry in sys.path if entry not in ("", bundle)), bundle]
 
 
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
 def _prepare(connection_file: Path, incarnation: int, life: int) -> RemoteKernelApp:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until a cell runs, as in ipykernel
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
@@ -225,6 +230,7 @@ def become_kernel(connection_file: Path, environment: dict[str, str], bundle: st
         app = _prepare(connection_file, incarnation, life)
         app.ready = ready
         app.initialize([])
+        atexit.register(_flush_streams)  # runs after what the user registers, before the sockets close
         _clean_modules(bundle)
         os.write(ready, b"r")
         os.close(ready)

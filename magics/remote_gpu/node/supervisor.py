@@ -79,6 +79,10 @@ class Supervisor:
             self._keeper.start()
             while not self._over():
                 self._turn()
+        except Exception as error:
+            self._ending = f"The session failed: {error!r}."
+            self._say_goodbye()
+            raise
         finally:
             self._clean_up()
 
