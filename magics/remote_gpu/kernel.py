@@ -152,8 +152,13 @@ class Connection:
         self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, return-value, func-returns-value]
 
     def follow(self, running: Running) -> None:
-        """Take up an execution that was sent earlier, by whom ever."""
-        self.pump.call(lambda: self._follow(running))
+        """Take up an execution that was sent through another front: it is over at its idle, with its reply or without.
+
+        A front hands a claimed reply to the first client that speaks on its shell channel, so this one speaks.
+        """
+        running.execution.claimed = True
+        frames = self.signer.pack("kernel_info_request", {})
+        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, return-value, func-returns-value]
 
     def leave(self, running: Running) -> None:
         """Let an execution run on, unheard; `Running.left_at` is the last number that its cell has shown."""
