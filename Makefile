@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTEST := .venv/bin/python -m pytest
 WORKERS ?= 2
+# For example: make lab LAB_OPTIONS=--no-browser
+LAB_OPTIONS ?=
 
 .PHONY: help setup demo lab test test-quick test-ui lint format bench clean
 
@@ -24,7 +26,7 @@ demo: ## run the example notebook on the local cluster and print a summary
 
 lab: ## open JupyterLab on the example notebook
 	@scripts/setup.sh lab
-	@.venv/bin/jupyter lab examples
+	@.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=examples $(LAB_OPTIONS)
 
 test: ## lint, unit tests, tests through real kernels, browser tests
 	@scripts/setup.sh test
