@@ -29,6 +29,9 @@ _IOPUB_AHEAD = 256  # messages that ZMQ may hold for each subscriber; above them
 _LINGER = 500  # milliseconds that messages have to leave a closed socket
 _BIG = 64 * 1024  # bytes from which ZMQ is given the memory itself and not a copy
 
+_LAST = int(zmq.NOBLOCK)  # plain numbers: joining flags as enums costs more than sending a small frame
+_MORE = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+
 Socket = zmq.Socket[bytes]
 
 
@@ -125,7 +128,10 @@ class Sockets:
     def send(self, channel: str, frames: Sequence[bytes | memoryview], size: int = 0) -> bool:
         """Send without waiting; False when a subscriber is behind or the client is not connected."""
         try:
-            self._sockets[channel].send_multipart(frames, zmq.NOBLOCK, copy=size < _BIG)
+            socket, copy = self._sockets[channel], size < _BIG
+            for frame in frames[:-1]:
+                socket.send(frame, _MORE, copy=copy)
+            socket.send(frames[-1], _LAST, copy=copy)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:

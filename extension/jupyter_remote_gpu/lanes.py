@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.frames import Frame, Kind, Lane, Message, data_frames, encode_json, pack_message
 
-__all__ = ["UP", "Deliver", "LinkAttachment", "Outgoing"]
+__all__ = ["UP", "Deliver", "LinkAttachment", "Outgoing", "Table"]
 
 UP = (Lane.CONTROL, Lane.SHELL, Lane.STDIN)
 """The lanes from the gateway to the node, most urgent first."""
@@ -131,7 +131,7 @@ class LinkAttachment:
     def send(self, lane: Lane, message: Message) -> None:
         """Queue a client's message; it reaches the kernel once, whatever happens to the stream."""
         self._out[lane].add(pack_message(message))
-        self._poke(True)  # noqa: FBT003
+        self._poke(True)
 
     def ack(self, lane: Lane, number: int, size: int = 0) -> None:
         """Everything up to `number` on `lane` was delivered; `size` bytes since the last call."""
@@ -213,3 +213,56 @@ class LinkAttachment:
             self.deliver.bye(problem)
         else:
             self.attached.set_exception(problem)
+
+
+class Table:
+    """The attachments of a link by their index, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self._all: dict[int, LinkAttachment] = {}
+        self._next_index = 1
+
+    def free_index(self) -> int:
+        """An index that no attachment has and that none had lately."""
+        while self._next_index in self._all:
+            self._next_index = self._next_index % 0xFFFF + 1
+        index, self._next_index = self._next_index, self._next_index % 0xFFFF + 1
+        return index
+
+    def add(self, attachment: LinkAttachment) -> None:
+        """Take it in."""
+        self._all[attachment.index] = attachment
+
+    def get(self, index: int) -> LinkAttachment | None:
+        """The attachment with that index."""
+        return self._all.get(index)
+
+    def forget(self, attachment: LinkAttachment) -> bool:
+        """Drop it; False when it was not there."""
+        if self._all.get(attachment.index) is not attachment:
+            return False
+        del self._all[attachment.index]
+        return True
+
+    def hello(self) -> list[Frame]:
+        """The ATTACH frames for a new stream."""
+        return [attachment.hello() for attachment in self._all.values()]
+
+    def acks(self) -> list[Frame]:
+        """The acknowledgements that are due."""
+        return [frame for attachment in self._all.values() for frame in attachment.take_acks()]
+
+    def next_data(self) -> Frame | None:
+        """The most urgent piece that waits; within a lane the attachments take turns."""
+        for lane in UP:
+            for index, attachment in self._all.items():
+                frame = attachment.next_frame(lane)
+                if frame is not None:
+                    self._all[index] = self._all.pop(index)
+                    return frame
+        return None
+
+    def end(self, problem: RemoteGpuError) -> None:
+        """Tell all of them that it is over."""
+        for attachment in list(self._all.values()):
+            attachment.end(problem)

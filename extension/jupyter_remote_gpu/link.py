@@ -17,24 +17,16 @@ from typing import Any
 
 from jupyter_remote_gpu.backoff import Backoff
 from jupyter_remote_gpu.calls import Calls
-from jupyter_remote_gpu.lanes import UP, Deliver, LinkAttachment
+from jupyter_remote_gpu.lanes import Deliver, LinkAttachment, Table
 from jupyter_remote_gpu.models import LinkState
-from remote_gpu.errors import (
-    AccessRefused,
-    BadFrame,
-    LinkProblem,
-    RemoteGpuError,
-    SessionEnded,
-    UnknownSession,
-    VersionMismatch,
-    from_problem,
-)
+from remote_gpu import errors
+from remote_gpu.errors import LinkProblem, RemoteGpuError
 from remote_gpu.frames import Assembler, Frame, Kind, Lane, unpack_message
-from remote_gpu.streams import FrameStream
+from remote_gpu.streams import FrameStream, close_surely
 
 __all__ = ["Deliver", "Link", "LinkAttachment"]
 
-_FINAL = (SessionEnded, UnknownSession, VersionMismatch, AccessRefused)
+_FINAL = (errors.SessionEnded, errors.UnknownSession, errors.VersionMismatch, errors.AccessRefused)
 _BATCH = 256 * 1024  # bytes handed to the stream at once; an urgent message waits for no more than these and its buffer
 _QUIET = 0.02  # seconds that an acknowledgement may wait for company
 _LAST_WORDS = 1.0  # seconds that a detaching client's messages have to leave
@@ -66,8 +58,7 @@ class Link:
         self._backoff = backoff or Backoff()
         self._ping_after = ping_after
         self._give_up_after = give_up_after
-        self._attachments: dict[int, LinkAttachment] = {}
-        self._next_index = 1
+        self._attachments = Table()
         self._calls = Calls()
         self._urgent: deque[Frame] = deque()
         self._assembler = Assembler()
@@ -104,7 +95,7 @@ class Link:
         """
         self._check()
         attachment = LinkAttachment(
-            self._free_index(),
+            self._attachments.free_index(),
             id=id,
             role=role,
             after=after,
@@ -113,7 +104,7 @@ class Link:
             deliver=deliver,
             poke=self._poke,
         )
-        self._attachments[attachment.index] = attachment
+        self._attachments.add(attachment)
         if self.state is LinkState.CONNECTED:
             self._put(attachment.hello())
         try:
@@ -128,7 +119,7 @@ class Link:
         if self._attachments.get(attachment.index) is not attachment:
             return
         await self._drained(attachment)
-        self._attachments.pop(attachment.index, None)
+        self._attachments.forget(attachment)
         self._assembler.clear(attachment.index)
         if self.state is LinkState.CONNECTED:
             self._put(Frame(Kind.DETACH, Lane.CONTROL, attachment.index))
@@ -136,7 +127,7 @@ class Link:
 
     def forget(self, attachment: LinkAttachment) -> None:
         """Stop serving an attachment without telling the node: its client will come back under the same id."""
-        self._attachments.pop(attachment.index, None)
+        self._attachments.forget(attachment)
         self._assembler.clear(attachment.index)
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None, timeout: float = 30) -> dict[str, Any]:  # noqa: ASYNC109
@@ -163,7 +154,6 @@ class Link:
         if self._ack_timer is not None:
             self._ack_timer.cancel()
         self._fail(LinkProblem("The gateway closed its link to the session."))
-        self._attachments.clear()
 
     # The life of streams
 
@@ -210,7 +200,7 @@ class Link:
             problem = next(each for each in failures.exceptions if isinstance(each, RemoteGpuError))
         finally:
             self._idle.set()
-            await _close(stream)
+            await close_surely(stream)
         return problem
 
     def _on_connected(self) -> None:
@@ -219,7 +209,7 @@ class Link:
         self._sent = self._heard = asyncio.get_running_loop().time()
         self._assembler.clear()
         self._urgent.clear()
-        self._urgent.extend(attachment.hello() for attachment in self._attachments.values())
+        self._urgent.extend(self._attachments.hello())
         self._urgent.extend(self._calls.frames())
         self._wake.set()
         self._set_state(LinkState.CONNECTED, "")
@@ -231,8 +221,7 @@ class Link:
 
     def _fail(self, problem: RemoteGpuError) -> None:
         self._calls.fail(problem)
-        for attachment in list(self._attachments.values()):
-            attachment.end(problem)
+        self._attachments.end(problem)
 
     def _set_state(self, state: LinkState, detail: str) -> None:
         if state is not self.state or detail:
@@ -258,7 +247,7 @@ class Link:
                     else:
                         self._on_other(frame)
             except (KeyError, TypeError, ValueError) as error:
-                raise BadFrame(f"The node sent a frame that this gateway cannot read: {error!r}.") from error
+                raise errors.BadFrame(f"The node sent a frame that this gateway cannot read: {error!r}.") from error
         raise LinkProblem("The stream to the node ended.")
 
     async def _write(self, stream: FrameStream) -> None:
@@ -285,24 +274,13 @@ class Link:
             await asyncio.sleep(min(self._sent + self._ping_after, self._heard + self._give_up_after) - now)
 
     def _next_frames(self) -> list[Frame]:
-        for attachment in self._attachments.values():
-            self._urgent.extend(attachment.take_acks())
-        frames = list(self._urgent)
+        frames = [*self._urgent, *self._attachments.acks()]
         self._urgent.clear()
         size = 0
-        while size < _BATCH and (frame := self._next_data()) is not None:
+        while size < _BATCH and (frame := self._attachments.next_data()) is not None:
             frames.append(frame)
             size += len(frame.payload)
         return frames
-
-    def _next_data(self) -> Frame | None:
-        for lane in UP:
-            for index, attachment in self._attachments.items():
-                frame = attachment.next_frame(lane)
-                if frame is not None:
-                    self._attachments[index] = self._attachments.pop(index)  # the others' turn in this lane
-                    return frame
-        return None
 
     def _on_data(self, frame: Frame) -> None:
         attachment = self._attachments.get(frame.attachment)
@@ -321,7 +299,7 @@ class Link:
         elif frame.kind is Kind.RESULT:
             self._calls.on_result(frame.json())
         elif frame.kind is Kind.BYE and frame.attachment == 0:
-            raise from_problem(frame.json())
+            raise errors.from_problem(frame.json())
         else:
             attachment = self._attachments.get(frame.attachment)
             if attachment is not None:
@@ -331,15 +309,14 @@ class Link:
         if frame.kind is Kind.ACK:
             attachment.on_taken(frame.lane, frame.number)
         elif frame.kind is Kind.ATTACHED:
-            answer = frame.json()
-            attachment.on_attached(answer)
+            attachment.on_attached(frame.json())
             self._wake.set()
         elif frame.kind is Kind.GAP:
             gap = frame.json()
             attachment.on_gap(int(gap["first"]), int(gap["last"]))
         elif frame.kind is Kind.BYE:
             self.forget(attachment)
-            attachment.end(from_problem(frame.json()))
+            attachment.end(errors.from_problem(frame.json()))
 
     def _on_kernel(self, event: dict[str, Any]) -> None:
         if event.get("event", "kernel") == "kernel":
@@ -364,12 +341,6 @@ class Link:
         self._ack_timer = None
         self._wake.set()
 
-    def _free_index(self) -> int:
-        while self._next_index in self._attachments:
-            self._next_index = self._next_index % 0xFFFF + 1
-        index, self._next_index = self._next_index, self._next_index % 0xFFFF + 1
-        return index
-
     async def _drained(self, attachment: LinkAttachment | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
@@ -377,12 +348,3 @@ class Link:
                     self._idle.clear()
                     self._wake.set()
                     await self._idle.wait()
-
-
-async def _close(stream: FrameStream) -> None:
-    closing = asyncio.ensure_future(stream.aclose())
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:  # a command that was started is ended, however hurried we are
-        await closing
-        raise

@@ -20,7 +20,7 @@ from typing import Protocol
 from remote_gpu.errors import AccessRefused, BadFrame, LinkProblem, RemoteGpuError, SessionEnded, VersionMismatch
 from remote_gpu.frames import Frame, FrameReader, join, preamble
 
-__all__ = ["CommandStream", "FrameStream", "NO_SESSION"]
+__all__ = ["NO_SESSION", "CommandStream", "FrameStream", "close_surely"]
 
 NO_SESSION = 3
 """The exit status of an attach command that found no such session."""
@@ -288,7 +288,8 @@ class CommandStream:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LEAVE):
                     await self._protocol.closed.wait()
-        self._transport.abort()
+        if not self._protocol.closed.is_set():
+            self._transport.abort()
         for number in (None, signal.SIGTERM, signal.SIGKILL):
             if await self._ended(number):
                 break
@@ -329,3 +330,13 @@ class CommandStream:
     def _words(self) -> str:
         said = "\n".join(part for part in (self._protocol.noise, self._tail.text()) if part)
         return f" It said: {said[-_QUOTED:]}" if said else ""
+
+
+async def close_surely(stream: FrameStream) -> None:
+    """Close `stream`, even when the caller is cancelled meanwhile: a command that was started is ended."""
+    closing = asyncio.ensure_future(stream.aclose())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,8 @@ class Client:
     index: int = 0
     cursor: int = 0
     claims: tuple[str, ...] = ()
-    unacked: dict[int, int] = field(default_factory=dict)
+    unacked: deque[tuple[int, int]] = field(default_factory=deque)
+    held: int = 0
     most_unacked: int = 0
     acked: int = 0
     prompts: list[bytes] = field(default_factory=list)
@@ -144,7 +146,8 @@ class FakeNode:
         if client.epoch != wish["epoch"]:
             client.epoch, client.taken = wish["epoch"], dict.fromkeys(_UP, 0)
         head = len(self.journal)
-        client.stream, client.index, client.unacked = stream, frame.attachment, {}
+        client.stream, client.index, client.held = stream, frame.attachment, 0
+        client.unacked.clear()
         client.cursor = head if wish["after"] is None else wish["after"]
         client.claims = tuple(wish["claims"])
         client.replies_after = {lane: wish["received"].get(lane.name.lower(), 0) for lane in (Lane.SHELL, Lane.CONTROL)}
@@ -177,7 +180,8 @@ class FakeNode:
     def _on_ack(self, client: Client, frame: Frame) -> None:
         if frame.lane is Lane.IOPUB:
             client.acked = frame.number
-            client.unacked = {number: size for number, size in client.unacked.items() if number > frame.number}
+            while client.unacked and client.unacked[0][0] <= frame.number:
+                client.held -= client.unacked.popleft()[1]
         elif frame.lane is Lane.STDIN:
             client.prompts_acked = max(client.prompts_acked, frame.number)
 
@@ -196,7 +200,7 @@ class FakeNode:
             client.prompts_sent = number
             yield from data_frames(Lane.STDIN, client.index, number, client.prompts[number - 1])
         for lane, after in client.replies_after.items():
-            for number in range(after + 1, len(self.journal) + 1):
+            for number in range(after + 1, len(self.journal) + 1):  # replies are few in tests
                 kind, body, owner, parent = self.journal[number - 1]
                 if kind is lane and (owner == client.id or (parent and parent in client.claims)):
                     yield from data_frames(lane, client.index, number, body)
@@ -206,12 +210,12 @@ class FakeNode:
             client.cursor = self.floor - 1
         while client.cursor < len(self.journal) and size < _PORTION:
             lane, body, _, _ = self.journal[client.cursor]
-            held = sum(client.unacked.values()) if client.unacked else 0
-            if lane is Lane.IOPUB and client.unacked and held + len(body) > WINDOW:
+            if lane is Lane.IOPUB and client.unacked and client.held + len(body) > WINDOW:
                 return
             client.cursor += 1
             if lane is Lane.IOPUB:
-                client.unacked[client.cursor] = len(body)
-                client.most_unacked = max(client.most_unacked, held + len(body))
+                client.unacked.append((client.cursor, len(body)))
+                client.held += len(body)
+                client.most_unacked = max(client.most_unacked, client.held)
                 size += len(body)
                 yield from data_frames(Lane.IOPUB, client.index, client.cursor, body)
