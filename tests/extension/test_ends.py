@@ -1,0 +1,90 @@
+"""Who ends a session, with a real supervisor: and that the gateway notices and says why."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from tests.fakes.server import Server, running_server
+
+
+async def until_over(server: Server, key: str) -> dict:
+    async with asyncio.timeout(30):
+        while (found := (await server.unix("GET", f"/remote-gpu/sessions/{key}?wait=5&seen=running")).json)["state"] == "running":
+            pass
+    return found
+
+
+def supervisor(server: Server, key: str) -> int:
+    return server.parts.registry.session(key).allocation.pid
+
+
+async def test_a_session_whose_supervisor_is_killed_is_shown_as_ended_and_the_next_wish_starts_anew(places):
+    async with running_server(places.base) as server:
+        first = (await server.unix("POST", "/remote-gpu/sessions", {})).json
+        os.kill(supervisor(server, first["id"]), signal.SIGKILL)
+        ended = await until_over(server, first["id"])
+        assert (ended["state"], ended["link"]) == ("ended", "lost")
+        assert ended["detail"]
+        second = await server.unix("POST", "/remote-gpu/sessions", {})
+        assert (second.status, second.json["state"]) == (201, "running")
+        assert second.json["id"] != first["id"]
+        await server.unix("DELETE", f"/remote-gpu/sessions/{second.json['id']}")
+        assert not [path for path in (places.folder / "s").iterdir() if path.name == second.json["id"]]
+
+
+async def test_a_session_that_nobody_attached_to_ends_itself_and_the_gateway_says_so(places):
+    async with running_server(places.base, idle_timeout=1) as server:
+        session = (await server.unix("POST", "/remote-gpu/sessions", {})).json
+        ended = await until_over(server, session["id"])
+        assert (ended["state"], ended["detail"]) == ("ended", "Nobody used the session for 1 s.")
+        assert not Path(session["folder"]).exists()
+        assert not server.parts.sessions._live
+
+
+async def test_a_server_that_stops_detaches_and_the_next_one_goes_on_with_the_same_kernel(places):
+    async with running_server(places.base) as server:
+        first = (await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})).json
+        pid = supervisor(server, "digits")
+    os.kill(pid, 0)
+    async with running_server(places.base) as server:
+        again = await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})
+        assert (again.status, again.json["id"], again.json["kernel_id"]) == (200, first["id"], first["kernel_id"])
+        assert supervisor(server, "digits") == pid
+        assert (await server.unix("POST", "/remote-gpu/sessions/digits/attachments", {})).status == 201
+        await server.unix("DELETE", "/remote-gpu/sessions/digits")
+
+
+async def test_a_kernel_that_had_ended_is_started_again_for_the_next_wish_and_the_answer_says_so(places):
+    async with running_server(places.base) as server:
+        await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})
+        await server.unix("POST", "/remote-gpu/sessions/digits/attachments", {})
+        async with asyncio.timeout(30):
+            while (kernel := (await server.unix("GET", "/remote-gpu/sessions/digits")).json["kernel"])["state"] != "idle":
+                await asyncio.sleep(0.02)
+            os.kill(kernel["pid"], signal.SIGKILL)
+            while (await server.unix("GET", "/remote-gpu/sessions/digits")).json["kernel"]["state"] != "ended":
+                await asyncio.sleep(0.02)
+        again = (await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})).json
+        assert again["kernel"]["incarnation"] == kernel["incarnation"] + 1
+        assert "empty memory" in again["why"]
+        await server.unix("DELETE", "/remote-gpu/sessions/digits")
+
+
+async def test_two_gateways_of_one_user_share_sessions_and_each_has_a_link_of_its_own(places):
+    async with running_server(places.base) as server:
+        session = (await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})).json
+        code = (
+            "from remote_gpu.discovery import find_or_start_gateway\nfrom remote_gpu.gateway import Gateway\n"
+            "gateway = Gateway(find_or_start_gateway())\nprint(gateway.info().kind if hasattr(gateway, 'info') else '')\n"
+            "found, = gateway.sessions()\nprint(found.id)\nprint(gateway.attach('digits').session.link)\ngateway.stop_session('digits')"
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "JUPYTER_REMOTE_GPU_GATEWAY"}
+        process = await asyncio.create_subprocess_exec(
+            str(server.parts.settings.local_python), "-c", code, stdout=asyncio.subprocess.PIPE, env=environment
+        )
+        said = (await process.communicate())[0].decode().split()
+        assert said[-2:] == [session["id"], "connected"]
+        assert (await until_over(server, "digits"))["state"] == "ended"
