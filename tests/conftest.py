@@ -67,15 +67,15 @@ class Places:
 def _processes_of(places: Places) -> dict[int, str]:
     """Pids (with their command lines) of live processes, other than this one, that name the folder."""
     needle, found, me = os.fsencode(places.base) + b"/", {}, str(os.getpid())
-    for pid in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208  runs for every test; this is the quick way
+    for pid in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not pid.isdigit() or pid == me:
             continue
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read()
             if not command:
                 continue  # a thread of the system, or a zombie
-            with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{pid}/environ", "rb") as file:
                 if needle in command or needle in file.read():
                     found[int(pid)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:  # it has just ended, or is another user's

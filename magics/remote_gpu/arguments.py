@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["CELL_OPTIONS", "CELL_USAGE", "LINE_USAGE", "CellLine", "LineError", "Place", "Verb", "VerbLine", "nearest", "parse_cell", "parse_verb", "verb_options"]
+__all__ = [
+    "CELL_OPTIONS",
+    "CELL_USAGE",
+    "LINE_USAGE",
+    "CellLine",
+    "LineError",
+    "Place",
+    "Verb",
+    "VerbLine",
+    "nearest",
+    "parse_cell",
+    "parse_verb",
+    "verb_options",
+]
 
 CELL_USAGE = """\
 %%remote_gpu [--session NAME] [--cluster NAME] [--gpus N]
@@ -45,7 +58,7 @@ LINE_USAGE = """\
 %%remote_gpu --help tells about cells."""
 
 
-class LineError(ValueError):  # noqa: N818  named by what it says
+class LineError(ValueError):
     """A magic line that cannot be understood; the text is for the user."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.execution import Outcome
 
@@ -48,7 +49,11 @@ def remote_error(outcome: Outcome) -> BaseException:
         "remote_traceback": outcome.traceback,
     }
     bases: tuple[type, ...] = (CellError,)
-    if isinstance(namesake, type) and issubclass(namesake, BaseException) and not issubclass(namesake, (*_LOCAL_MEANING, BaseExceptionGroup)):
+    if (
+        isinstance(namesake, type)
+        and issubclass(namesake, BaseException)
+        and not issubclass(namesake, (*_LOCAL_MEANING, BaseExceptionGroup))
+    ):
         bases = (CellError, namesake)
     kind = type(name, bases, members)
     error: BaseException = kind()
@@ -59,5 +64,5 @@ def plain(error: RemoteGpuError) -> RemoteGpuError:
     """`error` such that IPython shows its sentence instead of the way through our code."""
     name = type(error).__name__
     text = [f"\x1b[31m{name}\x1b[39m: {error.message}", *([error.hint] if error.hint else [])]
-    error._render_traceback_ = lambda: text  # type: ignore[attr-defined]  # noqa: SLF001  IPython's protocol
+    error._render_traceback_ = lambda: text  # type: ignore[attr-defined]
     return error

@@ -149,7 +149,7 @@ def unpack_message(body: bytes) -> Message:
         count, total = _COUNTS.unpack_from(body)
         lengths = struct.unpack_from(f">{total}Q", body, _COUNTS.size)
     except struct.error as error:
-        raise BadFrame("A message is shorter than its own head.") from error  # noqa: EM101
+        raise BadFrame("A message is shorter than its own head.") from error
     start = _COUNTS.size + 8 * total
     if start + sum(lengths) != len(body) or count > total:
         message = f"A message says {start + sum(lengths)} bytes and has {len(body)}."

@@ -183,7 +183,7 @@ class Connection:
         """Take over from `old`, which is closed: ended cells' late output goes where it went before."""
 
         def inherit() -> None:
-            self._cells, self._last_sink = old._cells, old._last_sink  # noqa: SLF001  one class
+            self._cells, self._last_sink = old._cells, old._last_sink
             self._seen = max(self._seen, old.seq or 0) if self.seq is not None else 0
             self.pump.remove(old)
 
@@ -215,11 +215,15 @@ class Connection:
         self._waiters.pop(msg_id, None)
         return waiter.content
 
-    def send_comm(self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink) -> threading.Event:
+    def send_comm(
+        self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink
+    ) -> threading.Event:
         """Send a comm message; output that it causes goes to `sink`. The event is set when the kernel has dealt with it."""
         subshell = self._own_subshell(1.0) if self.busy else None
         msg_id, waiter = self.signer.next_id(), _Waiter()
-        frames = self.signer.pack(msg_type, content, msg_id=msg_id, metadata=metadata, buffers=[bytes(each) for each in buffers], subshell=subshell)
+        frames = self.signer.pack(
+            msg_type, content, msg_id=msg_id, metadata=metadata, buffers=[bytes(each) for each in buffers], subshell=subshell
+        )
 
         def send() -> None:
             self._remember(msg_id, sink)

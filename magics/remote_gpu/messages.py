@@ -23,7 +23,7 @@ _PARTS = 4
 _EMPTY = b"{}"
 
 
-class UnsignedMessage(ValueError):  # noqa: N818  named by what it says
+class UnsignedMessage(ValueError):
     """A message that is cut short, or whose signature does not fit its connection's key."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.fakes.notebook import Cell, Notebook
 
 
@@ -157,7 +156,10 @@ class CellContract:
         self.remote(notebook, "remote_only_name = 1")
         notebook.run("local_only_name = 1")
         found = notebook.ask("complete", "%%remote_gpu\nremote_on")
-        assert "remote_only_name" in found["matches"], (found, notebook.run("get_ipython()._remote_gpu.parts.sessions.known()[0].connection.running").result)
+        assert "remote_only_name" in found["matches"], (
+            found,
+            notebook.run("get_ipython()._remote_gpu.parts.sessions.known()[0].connection.running").result,
+        )
         assert "remote_only_name" not in notebook.ask("complete", "remote_on")["matches"]
         assert "local_only_name" in notebook.ask("complete", "local_on")["matches"]
 

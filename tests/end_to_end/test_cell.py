@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from remote_gpu.discovery import live_gateways
 from tests.contracts.cell import CellContract, once
 from tests.fakes.notebook import Notebook
+
+from remote_gpu.discovery import live_gateways
 
 pytestmark = pytest.mark.shared_places
 
@@ -46,7 +46,10 @@ class TestLocalCell(CellContract):
             "print('last', flush=True)\n'the end'"
         )
         go = Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "go"
-        interrupts = [once(lambda cell: "first" in cell.text, notebook.manager.interrupt_kernel), once(lambda cell: "held" in cell.text, notebook.manager.interrupt_kernel)]
+        interrupts = [
+            once(lambda cell: "first" in cell.text, notebook.manager.interrupt_kernel),
+            once(lambda cell: "held" in cell.text, notebook.manager.interrupt_kernel),
+        ]
         cell = self.remote(notebook, code.format(go=str(go)), when=lambda cell: [action for when in interrupts for action in when(cell)])
         assert cell.error == "Detached"
         assert "%remote_gpu attach" in cell.traceback
@@ -85,7 +88,10 @@ class TestLocalCell(CellContract):
 
     def test_interrupt_as_a_command_reaches_a_cell_that_was_left(self, notebook):
         code = "import time\nprint('on', flush=True)\nwhile True:\n    try:\n        time.sleep(1)\n    except KeyboardInterrupt:\n        if held: raise\n        held = True\n        print('held', flush=True)"
-        interrupts = [once(lambda cell: "on" in cell.text, notebook.manager.interrupt_kernel), once(lambda cell: "held" in cell.text, notebook.manager.interrupt_kernel)]
+        interrupts = [
+            once(lambda cell: "on" in cell.text, notebook.manager.interrupt_kernel),
+            once(lambda cell: "held" in cell.text, notebook.manager.interrupt_kernel),
+        ]
         cell = self.remote(notebook, "held = False\n" + code, when=lambda cell: [action for when in interrupts for action in when(cell)])
         assert cell.error == "Detached"
         assert "Interrupted" in notebook.run("%remote_gpu interrupt").text

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.contracts.cell import CellContract
 from tests.fakes.notebook import Notebook
 
