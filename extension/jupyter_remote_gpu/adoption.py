@@ -94,6 +94,7 @@ class Adoption:
         self._me = (os.getpid(), process_start_time(os.getpid()) or 0)
         self._places: dict[str, _Place] = {}
         self._known: set[str] = set()  # kernel ids whose row is written
+        self._managed: set[str] = set()  # kernel ids that have a kernel manager's front
         self._notebooks = Notebooks(sessions, parts.registry, self._is_remote, log)
         self._unsubscribe = parts.sessions.subscribe(self._changed)
 
@@ -133,6 +134,17 @@ class Adoption:
             elif kernel_id not in self._kernels and kernel_id not in self._kernels._pending_kernels and self._is_mine(session):  # noqa: SLF001
                 self._place(session, kernel_name(session.cluster))
             self._remember(session, kernel_name(session.cluster))
+            self._end_with_its_manager(session)
+
+    def _end_with_its_manager(self, session: Session) -> None:
+        """End a session whose manager's process asked the kernel to end and is gone: a console does no more than that."""
+        kernel_id, kernel = session.kernel_id, session.kernel or {}
+        if self._parts.sessions.attachment(session.id, front_id(kernel_id)) is not None:
+            self._managed.add(kernel_id)
+        elif kernel_id in self._managed:
+            self._managed.discard(kernel_id)
+            if kernel.get("state") == "ended" and kernel.get("reason") == "asked":
+                self._parts.sessions.spawn(self._parts.sessions.stop(session.id, "Its kernel was asked to end."))
 
     def _is_mine(self, session: Session) -> bool:
         return session.gateway == os.getpid()
@@ -222,8 +234,8 @@ class Adoption:
 
     def _take_out(self, kernel_id: str) -> None:
         kernels = self._kernels
-        kernels.stop_watching_activity(kernel_id)  # type: ignore[no-untyped-call]
-        kernels.stop_buffering(kernel_id)  # type: ignore[no-untyped-call]
+        kernels.stop_watching_activity(kernel_id)
+        kernels.stop_buffering(kernel_id)
         kernels.remove_kernel(kernel_id)
         kernels._kernel_connections.pop(kernel_id, None)  # noqa: SLF001  as jupyter_server does after a shutdown
         kernels._kernel_ports.pop(kernel_id, None)  # noqa: SLF001
