@@ -312,7 +312,7 @@ def test_a_client_that_does_not_acknowledge_is_sent_no_more_than_its_window(clie
 def test_output_that_the_journal_dropped_is_told_as_a_gap(sessions: Sessions) -> None:
     session = sessions.start(journal_limit=300_000)
     first = sessions.client(session, "first001")
-    first.finish(first.execute("for i in range(60): print('x' * 20_000, flush=True)"))
+    first.finish(first.execute("for i in range(200): print('x' * 20_000, flush=True)"))
     second = sessions.client(session, "second02", after=0)
     gap = second.stream.frame(Kind.GAP)
     assert gap["first"] == 1

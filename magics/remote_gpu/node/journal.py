@@ -132,10 +132,13 @@ class Journal:
     @property
     def floor(self) -> int:
         """The number of the oldest record that can still be read; `head` + 1 when there is none."""
+        held = self._oldest_in_memory
         if self._segments:
-            return self._segments[0].first
-        if self._pending:
-            return self.head - len(self._pending) + 1
+            return min(held, self._segments[0].first)
+        return min(held, self.head - len(self._pending) + 1)
+
+    @property
+    def _oldest_in_memory(self) -> int:
         return self._tail[self._tail_start].number if self._tail_start < len(self._tail) else self.head + 1
 
     @property
@@ -177,7 +180,7 @@ class Journal:
             return
         if wanted < self.floor:
             raise self._gap(wanted, self.floor - 1)
-        oldest = self._tail[self._tail_start].number if self._tail_start < len(self._tail) else self.head + 1
+        oldest = self._oldest_in_memory
         source = self._read_tail(wanted - oldest) if wanted >= oldest else self._read_disk(wanted)
         for record in source:
             yield record
