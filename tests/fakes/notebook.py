@@ -72,7 +72,8 @@ class Notebook:
 
     def __exit__(self, *_: object) -> None:
         self.client.stop_channels()
-        self.manager.shutdown_kernel(now=False)
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel(now=False)
 
     def kill(self) -> None:
         """End the kernel as the kernel's machine would: without a word to anybody."""
@@ -87,7 +88,7 @@ class Notebook:
         *,
         answers: Sequence[str] = (),
         when: Callable[[Cell], Sequence[Callable[[], Any]]] | None = None,
-        timeout: float = 60,
+        timeout: float = 100,
         msg_id: str = "",
     ) -> Cell:
         """Run a cell to its end. `answers` are given to prompts; `when(cell)`, called at each message, returns things to do."""
