@@ -358,10 +358,10 @@ class Connection:
             if self.seq is not None and message.seq <= self.seq:
                 return
             self.seq = message.seq
-            if message.seq <= self._seen and message.parent_id not in self._claims:
-                return
         if self._replay is not None:
             self._replayed(message, now)
+            return
+        if message.seq is not None and message.seq <= self._seen and message.parent_id not in self._claims:
             return
         if message.msg_type == "status":
             self._status(message)
@@ -387,7 +387,7 @@ class Connection:
             return
         running.execution.msg_id = last.msg_id
         self._follow(running)
-        self.seq = None
+        self.seq, self._claims = None, self._claims | {last.msg_id}
         for each in joined(last.messages):
             self._iopub(each, now)
 

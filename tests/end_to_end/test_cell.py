@@ -41,8 +41,9 @@ class TestLocalCell(CellContract):
 
     def test_the_second_interrupt_leaves_the_cell_running_and_attach_brings_it_back(self, notebook):
         code = (
-            "import os, time\nleft = 0\nprint('first', flush=True)\n"
-            "while not os.path.exists({go!r}):\n    try:\n        time.sleep(0.02)\n    except KeyboardInterrupt:\n        print('held', flush=True)\n"
+            "import os, time\nleft, said = 0, False\n"
+            "while not os.path.exists({go!r}):\n    try:\n        if not said: said = print('first', flush=True) or True\n        time.sleep(0.5)\n"
+            "    except KeyboardInterrupt:\n        print('held', flush=True)\n"
             "print('last', flush=True)\n'the end'"
         )
         go = Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "go"
@@ -73,7 +74,7 @@ class TestLocalCell(CellContract):
         assert self.remote(notebook, "n").result == "39"
 
     def test_a_remote_kernel_that_is_killed_fails_the_cell_at_once_and_the_next_starts_anew(self, notebook):
-        cell = self.remote(notebook, "import os, signal\nprint('alive', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)")
+        cell = self.remote(notebook, "import os, signal\nprint('alive', flush=True)\nimport time; time.sleep(0.3)\nos.kill(os.getpid(), signal.SIGKILL)")
         assert cell.error == "KernelDied"
         assert "alive" in cell.text
         assert cell.record["state"] == "lost"
@@ -87,7 +88,10 @@ class TestLocalCell(CellContract):
         assert self.remote(notebook, "old").error == "NameError"
 
     def test_interrupt_as_a_command_reaches_a_cell_that_was_left(self, notebook):
-        code = "import time\nprint('on', flush=True)\nwhile True:\n    try:\n        time.sleep(1)\n    except KeyboardInterrupt:\n        if held: raise\n        held = True\n        print('held', flush=True)"
+        code = (
+            "import time\nsaid = False\nwhile True:\n    try:\n        if not said: said = print('on', flush=True) or True\n        time.sleep(1)\n"
+            "    except KeyboardInterrupt:\n        if held: raise\n        held = True\n        print('held', flush=True)"
+        )
         interrupts = [
             once(lambda cell: "on" in cell.text, notebook.manager.interrupt_kernel),
             once(lambda cell: "held" in cell.text, notebook.manager.interrupt_kernel),
