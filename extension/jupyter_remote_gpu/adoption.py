@@ -94,7 +94,7 @@ class Adoption:
         self._me = (os.getpid(), process_start_time(os.getpid()) or 0)
         self._places: dict[str, _Place] = {}
         self._known: set[str] = set()  # kernel ids whose row is written
-        self._managed: set[str] = set()  # kernel ids that have a kernel manager's front
+        self._managed: dict[str, bool] = {}  # kernels with a manager's front, and whether they were asked to end
         self._notebooks = Notebooks(sessions, parts.registry, self._is_remote, log)
         self._unsubscribe = parts.sessions.subscribe(self._changed)
 
@@ -140,11 +140,9 @@ class Adoption:
         """End a session whose manager's process asked the kernel to end and is gone: a console does no more than that."""
         kernel_id, kernel = session.kernel_id, session.kernel or {}
         if self._parts.sessions.attachment(session.id, front_id(kernel_id)) is not None:
-            self._managed.add(kernel_id)
-        elif kernel_id in self._managed:
-            self._managed.discard(kernel_id)
-            if kernel.get("state") == "ended" and kernel.get("reason") == "asked":
-                self._parts.sessions.spawn(self._parts.sessions.stop(session.id, "Its kernel was asked to end."))
+            self._managed[kernel_id] = kernel.get("state") == "ended" and kernel.get("reason") == "asked"
+        elif self._managed.pop(kernel_id, False):
+            self._parts.sessions.spawn(self._parts.sessions.stop(session.id, "Its kernel was asked to end."))
 
     def _is_mine(self, session: Session) -> bool:
         return session.gateway == os.getpid()

@@ -87,7 +87,7 @@ def _server_extension() -> Iterator[Finding]:
     from jupyter_server.extension.config import ExtensionConfigManager
 
     config = ExtensionConfigManager(read_config_path=jupyter_config_path())
-    if config.get_jpserver_extensions().get("jupyter_remote_gpu"):  # type: ignore[no-untyped-call]
+    if config.get_jpserver_extensions().get("jupyter_remote_gpu"):
         yield Finding("server extension", Verdict.GOOD, "enabled")
         return
     mend = f"Run `{sys.executable} -m jupyter server extension enable jupyter_remote_gpu` and start the server again."

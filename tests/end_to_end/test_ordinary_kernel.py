@@ -188,6 +188,9 @@ def test_jupyter_console_works_with_it(places):
         console.expect(pexpect.EOF)
     finally:
         console.close(force=True)
+    with Gateway(find_gateway()) as gateway:  # a console that ends tells its manager nothing; the idle time would end the session
+        for session in gateway.sessions():
+            gateway.stop_session(session.id)
 
 
 def test_its_kernelspec_is_listed_like_any_other(places):

@@ -76,8 +76,8 @@ class FakeGateway:
 @pytest.fixture
 def gateway(places, monkeypatch):
     fake = FakeGateway(places.folder)
-    monkeypatch.setattr(module, "find_gateway", lambda: object())
-    monkeypatch.setattr(module, "find_or_start_gateway", lambda: object())
+    monkeypatch.setattr(module, "find_gateway", object)
+    monkeypatch.setattr(module, "find_or_start_gateway", object)
     monkeypatch.setattr(module, "Gateway", lambda _record: fake)
     return fake
 
