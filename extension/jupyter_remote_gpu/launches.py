@@ -141,13 +141,13 @@ class Launches:
                     self._record(allocation)
             if last.state is not AllocationState.RUNNING:
                 raise StartFailed(f"The cluster {session.cluster} granted nothing to the session {session.name}.")
-            self._registry.add_wait(session.cluster, wish.request, session.created, self._clock())
         except RemoteGpuError as error:
             await self._fail(last, error)
             return
         finally:
             self._tasks.pop(session.id, None)
         self._started(session.id)
+        self._registry.add_wait(session.cluster, wish.request, session.created, self._clock())
 
     def _kernel_launch(self, session: Session, wish: Wish) -> KernelLaunch:
         settings = self._settings

@@ -84,10 +84,15 @@ class Live:
     _connecting: asyncio.Task[Link] | None = None
 
     async def link(self) -> Link:
-        """The link, connected; opened by the first who asks, shared by all. Raises what its first attempt raises."""
-        if self._connecting is None or _has_failed(self._connecting):
-            self._connecting = asyncio.create_task(self._connect(), name=f"link of {self.session}")
-        return await asyncio.shield(self._connecting)
+        """The link, connected; opened by the first who asks, shared by all. Raises what its first attempt raises.
+
+        A link that gave up (a login was refused, say) is opened anew: whoever asks knows that something changed.
+        """
+        task = self._connecting
+        lost = task.result() if task is not None and task.done() and not _has_failed(task) else None
+        if task is None or _has_failed(task) or (lost is not None and lost.state is LinkState.LOST):
+            task = self._connecting = asyncio.create_task(self._connect(lost), name=f"link of {self.session}")
+        return await asyncio.shield(task)
 
     async def attach(self, identity: str, terms: Terms) -> Attachment:
         """Open a front for one client; one that this gateway has under that id is closed first."""
@@ -158,7 +163,11 @@ class Live:
         self._connecting = None
         self.state = LinkState.LOST
 
-    async def _connect(self) -> Link:
+    async def _connect(self, lost: Link | None = None) -> Link:
+        if lost is not None:
+            for identity in list(self.attachments):  # the lost link has told them that it is over
+                await self.detach(identity)
+            await lost.aclose()
         link = Link(self.open_stream, on_event=self._on_event, on_state=self._on_state)
         try:
             await link.start()
