@@ -9,8 +9,8 @@ from typing import Any
 from remote_gpu.errors import KernelDied, RemoteGpuError
 from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page, Result
 from remote_gpu.failures import Detached, plain, remote_error
-from remote_gpu.kernel import Event, GatewayGone, Running
 from remote_gpu.output import Output
+from remote_gpu.running import Event, GatewayGone, Running
 from remote_gpu.sessions import Attached, Sessions
 
 __all__ = ["Cells", "numbered"]
@@ -103,6 +103,7 @@ class Cells:
 
     def _left(self, attached: Attached, running: Running) -> RemoteGpuError:
         attached.left = running
+        attached.cursor.left = True
         attached.connection.leave(running)
         message = f"Left the cell running in session {attached.info.name!r}."
         return plain(Detached(message, hint=f"%remote_gpu attach {attached.info.name} brings its output back; interrupt and restart work, too."))

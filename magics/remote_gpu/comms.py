@@ -11,9 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from remote_gpu.kernel import Connection, Sink
+from remote_gpu.kernel import Connection
 from remote_gpu.messages import Message
 from remote_gpu.output import NotebookOutput, NotebookSink
+from remote_gpu.running import Sink
 
 __all__ = ["Comms", "RemoteComm"]
 

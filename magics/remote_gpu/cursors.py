@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remote_gpu.discovery import runtime_folder
@@ -42,6 +42,7 @@ class CursorFile:
         self._path = folder / f"{_PREFIX}{session}-{os.getpid()}.json"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.cursor = Cursor(session)
+        self.left = False  # the user left the execution: its cell has seen no more than this
 
     def write(self, cursor: Cursor) -> None:
         """Replace what the file says."""
@@ -50,6 +51,11 @@ class CursorFile:
         text = json.dumps(data).encode()
         with contextlib.suppress(OSError):  # a full disk costs the next kernel a replay from further back, not this cell
             os.pwrite(self._file, text.ljust(_SIZE), 0)
+
+    def seen(self, seq: int | None) -> None:
+        """Move on to journal number `seq`."""
+        if self.cursor.msg_id and not self.left:
+            self.write(replace(self.cursor, seq=seq))
 
     def close(self, *, remove: bool = False) -> None:
         """Close the file; `remove` it when the session is over."""

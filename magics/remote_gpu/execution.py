@@ -128,6 +128,8 @@ class Execution:
         if kind == "input_request":
             return (AskInput(str(message.content.get("prompt", "")), bool(message.content.get("password"))),)
         if kind == "execute_reply":
+            if message.content.get("ename") == "KernelDied":  # the supervisor's own answer, in place of the kernel's
+                return self._died({"remote_gpu": {"reason": "ended", "text": message.content.get("evalue")}})
             self._reply = message
             return self._end_if_over()
         return ()

@@ -6,90 +6,30 @@ The methods that say so run on the pump's thread; the others may be called from 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import queue
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 
-from remote_gpu.execution import AskInput, Effect, Execution, Finished, NextInput, Outcome, Page, Publish, Result, joined
-from remote_gpu.messages import Message, Signer, UnsignedMessage
-from remote_gpu.pump import Pump, log
+from remote_gpu.execution import AskInput, Effect, Execution, Finished, Outcome, Publish, Result, joined
+from remote_gpu.messages import Message, Signer
+from remote_gpu.pump import Pump
 from remote_gpu.replay import LastExecution
+from remote_gpu.running import GatewayGone, Relay, Running, Sink, Waiter
+from remote_gpu.sockets import Sockets
 
-__all__ = ["Connection", "Event", "GatewayGone", "Relay", "Running", "Sink"]
+__all__ = ["Connection"]
 
 _CELLS_KEPT = 500  # ended cells whose late output still finds its way
-_BATCH = 500  # messages taken in before anything else is looked at
 _PROMPT_AFTER = 0.02  # seconds without output before a prompt is shown: input requests travel faster than output
-_RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
 _LOOK_AFTER = 1.0  # seconds between two looks at whether the gateway lives
 _COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
 _LATE = frozenset({"stream", "display_data", "update_display_data", "execute_result", "clear_output", "error"})
-
-
-class Sink(Protocol):
-    """Where one cell's output goes. Called on the pump's thread."""
-
-    def publish(self, message: Message) -> None:
-        """Show a message in the cell."""
-
-    def record(self, running: Running, *, final: bool) -> None:
-        """Show or update the cell's run record."""
-
-
-class Relay(Protocol):
-    """What carries comms to the frontend. Called on the pump's thread."""
-
-    def relay(self, connection: Connection, message: Message, sink: Sink | None) -> None:
-        """Pass a comm message on."""
-
-    def forget(self, connection: Connection) -> None:
-        """The remote kernel is gone, and its comms with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayGone:
-    """The gateway's process is no more; the session itself lives on."""
-
-
-Event = AskInput | Page | NextInput | Finished | GatewayGone
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """One execution on its way: `events` is what the cell's thread has to do, in order."""
-
-    execution: Execution
-    sink: Sink
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
-    ended: float | None = None
-    outcome: Outcome | None = None
-    events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
-    detached: bool = False
-    left_at: int | None = None
-    recorded: bool = False
-    record_due: float = field(default_factory=lambda: time.monotonic() + _RECORD_AFTER)
-
-    @property
-    def msg_id(self) -> str:
-        """The request's id, on the remote side."""
-        return self.execution.msg_id
-
-
-class _Waiter:
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.content: dict[str, Any] | None = None
 
 
 class Connection:
@@ -117,15 +57,15 @@ class Connection:
         self.seq = after
         self.death: Outcome | None = None
         self.running: dict[str, Running] = {}
-        self.sockets: tuple[zmq.Socket[bytes], ...] = ()
+        self._wires = Sockets(info, self.signer)
         self._relay = relay
         self._lives = lives
         self._seen, self._claims = seen, frozenset(claims)
         self._cursor = cursor
         self._cells: OrderedDict[str, Sink] = OrderedDict()
         self._last_sink: Sink | None = None
-        self._waiters: dict[str, _Waiter] = {}
-        self._idlers: dict[str, _Waiter] = {}
+        self._waiters: dict[str, Waiter] = {}
+        self._idlers: dict[str, Waiter] = {}
         self._prompts: list[tuple[float, Running, AskInput]] = []
         self._subshell: str | None = None
         self._subshell_asked = False
@@ -207,7 +147,7 @@ class Connection:
             subshell = self._own_subshell(timeout)
             if subshell is None:
                 return None
-        msg_id, waiter = self.signer.next_id(), _Waiter()
+        msg_id, waiter = self.signer.next_id(), Waiter()
         frames = self.signer.pack(msg_type, content, msg_id=msg_id, subshell=subshell)
         self._waiters[msg_id] = waiter
         self.pump.call(lambda: self._send(1 if control else 0, frames))
@@ -220,7 +160,7 @@ class Connection:
     ) -> threading.Event:
         """Send a comm message; output that it causes goes to `sink`. The event is set when the kernel has dealt with it."""
         subshell = self._own_subshell(1.0) if self.busy else None
-        msg_id, waiter = self.signer.next_id(), _Waiter()
+        msg_id, waiter = self.signer.next_id(), Waiter()
         frames = self.signer.pack(
             msg_type, content, msg_id=msg_id, metadata=metadata, buffers=[bytes(each) for each in buffers], subshell=subshell
         )
@@ -240,9 +180,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the sockets (pump's thread)."""
-        for socket in self.sockets:
-            socket.close(linger=0)
-        self.sockets = ()
+        self._wires.close()
 
     def leave_front(self) -> None:
         """Disconnect for good."""
@@ -251,29 +189,11 @@ class Connection:
     # the pump's thread
 
     def _open(self) -> None:
-        identity = self.signer.session.encode()
-        kinds = ((zmq.DEALER, "shell_port"), (zmq.DEALER, "control_port"), (zmq.DEALER, "stdin_port"), (zmq.SUB, "iopub_port"))
-        sockets = []
-        for kind, port in kinds:
-            socket = self.pump.context.socket(kind)
-            socket.linger = 0
-            socket.set_hwm(0)
-            if kind == zmq.SUB:
-                socket.subscribe(b"")
-            else:
-                socket.identity = identity
-            socket.connect(self._address(port))
-            sockets.append(socket)
-        self.sockets = tuple(sockets)
+        self._wires.open(self.pump.context)
         self.pump.add(self)
 
-    def _address(self, port: str) -> str:
-        between = "-" if self.info["transport"] == "ipc" else ":"
-        return f"{self.info['transport']}://{self.info['ip']}{between}{self.info[port]}"
-
     def _send(self, index: int, frames: Sequence[Any]) -> None:
-        if self.sockets:
-            self.sockets[index].send_multipart(frames)
+        self._wires.send(index, frames)
 
     def _follow(self, running: Running) -> None:
         self.running[running.msg_id] = running
@@ -289,7 +209,8 @@ class Connection:
 
     def wanted(self) -> tuple[zmq.Socket[bytes], ...]:
         """See `Member`."""
-        return self.sockets[:3] if self._paced_until else self.sockets
+        sockets = self._wires.sockets
+        return sockets[:3] if self._paced_until else sockets
 
     def tick(self, now: float) -> float | None:
         """See `Member`."""
@@ -330,28 +251,14 @@ class Connection:
         if ready > now:
             self._paced_until = ready
         else:
-            arrived = joined(self._arrived(3, "iopub"))
+            arrived = joined(self._wires.arrived(3, "iopub"))
             for message in arrived:
                 self._iopub(message, now)
             if arrived and self._cursor is not None:
                 self._cursor(self.seq)
         for index, channel in ((0, "shell"), (1, "control"), (2, "stdin")):
-            for message in self._arrived(index, channel):
+            for message in self._wires.arrived(index, channel):
                 self._answered(message, now)
-
-    def _arrived(self, index: int, channel: str) -> list[Message]:
-        messages: list[Message] = []
-        if not self.sockets:
-            return messages
-        socket = self.sockets[index]
-        with contextlib.suppress(zmq.Again):
-            while len(messages) < _BATCH:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-                try:
-                    messages.append(self.signer.unpack(channel, frames))
-                except UnsignedMessage as error:
-                    log.warning("A message of the remote kernel is left out: %s.", error)
-        return messages
 
     def _iopub(self, message: Message, now: float) -> None:
         if message.seq is not None:
@@ -411,7 +318,7 @@ class Connection:
         self._subshell, self._subshell_asked = None, False
         for running in tuple(self.running.values()):
             self._apply(running, running.execution.feed(message))
-        if state == "dead":
+        if state == "dead" and self.death is None:
             effects = Execution("").feed(message)
             self.death = next(effect.outcome for effect in effects if isinstance(effect, Finished))
         if self._relay is not None:
@@ -456,6 +363,8 @@ class Connection:
     def _finish(self, running: Running, effect: Finished) -> None:
         self.running.pop(running.msg_id, None)
         running.ended, running.outcome = time.time(), effect.outcome
+        if effect.outcome.reason == "ended":
+            self.death = self.death or effect.outcome
         if not running.detached:
             running.sink.record(running, final=True)
         running.events.put(effect)
@@ -467,14 +376,3 @@ class Connection:
             reply = self.request("create_subshell_request", {}, timeout=timeout, control=True) or {}
             self._subshell = reply.get("subshell_id")
         return self._subshell
-
-
-def process_lives(pid: int) -> bool:
-    """Whether process `pid` is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

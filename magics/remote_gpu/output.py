@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from remote_gpu.kernel import Running, Sink
 from remote_gpu.messages import DELIMITER, Message
 from remote_gpu.record import record_bundle
+from remote_gpu.running import Running, Sink
 
 __all__ = ["NotebookOutput", "NotebookSink", "Output", "TerminalOutput", "TerminalSink", "output_for"]
 

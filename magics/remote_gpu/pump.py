@@ -26,13 +26,11 @@ _IDLE = 1.0  # seconds between two looks at whether gateways still live, while c
 class Member(Protocol):
     """What the pump drives. All methods are called on its thread only."""
 
-    sockets: tuple[zmq.Socket[bytes], ...]
-
     def receive(self, now: float) -> None:
         """Take in everything that waits on the sockets."""
 
     def wanted(self) -> tuple[zmq.Socket[bytes], ...]:
-        """The sockets to wait for now; fewer than `sockets` while output is paced."""
+        """The sockets to wait for now; fewer while output is paced."""
 
     def tick(self, now: float) -> float | None:
         """Do what is due by the clock; returns when something is due next (monotonic seconds), or None."""

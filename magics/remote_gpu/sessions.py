@@ -17,13 +17,14 @@ from typing import Any
 from remote_gpu.arguments import Place
 from remote_gpu.cursors import Cursor, CursorFile
 from remote_gpu.discovery import find_gateway, find_or_start_gateway
-from remote_gpu.errors import KernelDied, RemoteGpuError, StartFailed
+from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, StartFailed, UnknownSession
 from remote_gpu.execution import Outcome
 from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
-from remote_gpu.kernel import Connection, Running, process_lives
+from remote_gpu.kernel import Connection
 from remote_gpu.pump import Pump
+from remote_gpu.running import Running
 
-__all__ = ["Attached", "Sessions"]
+__all__ = ["Attached", "Sessions", "process_lives"]
 
 _START_WAIT = 20.0  # seconds of one long poll while a session starts; there is no limit to how many
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
@@ -53,6 +54,7 @@ class Sessions:
         self._connect_gateway = connect_gateway or (lambda: Gateway(find_or_start_gateway()))
         self._gateway: Gateway | None = None
         self._attached: dict[Place, Attached] = {}
+        self._cursors: dict[str, CursorFile] = {}
         self._choices_time = -1
         self._chosen = ""
         self.kernel_id = _kernel_id(shell)
@@ -114,7 +116,7 @@ class Sessions:
             self._detach(old)
             old.attachment, old.connection, old.info = attachment, connection, attachment.session
             return old
-        made = Attached(attachment.session, attachment, connection, CursorFile(info.id), _facts(attachment.session))
+        made = Attached(attachment.session, attachment, connection, self._cursor(info.id), _facts(attachment.session))
         self._attached[self.resolved(Place(info.name, info.cluster))] = made
         return made
 
@@ -132,6 +134,7 @@ class Sessions:
                 del self._attached[place]
                 each.connection.leave_front()
                 each.cursor.close(remove=True)
+                self._cursors.pop(session_id, None)
 
     def close(self) -> None:
         """Leave all sessions; they keep running."""
@@ -143,6 +146,7 @@ class Sessions:
 
     def note_sent(self, attached: Attached, running: Running) -> None:
         """Keep on disk which execution was sent, for a later kernel."""
+        attached.cursor.left = False
         seq = attached.connection.seq
         attached.cursor.write(Cursor(attached.info.id, running.msg_id, seq, seq))
 
@@ -154,7 +158,7 @@ class Sessions:
         if known is None:
             attachment = self.gateway.attach(info.id, name=self._own_name())
             connection = self._connection(attachment, after=attachment.head)
-            known = Attached(info, attachment, connection, CursorFile(info.id), _facts(info))
+            known = Attached(info, attachment, connection, self._cursor(info.id), _facts(info))
         self._attached[wanted] = known
         if wanted.gpus:
             self._attached[Place(wanted.session, wanted.cluster)] = known
@@ -193,7 +197,8 @@ class Sessions:
     ) -> Connection:
         pid, file = self.gateway.record.pid, Path(attachment.connection_file)
         connection = Connection(
-            file, self._pump, relay=self._relay, lives=lambda: process_lives(pid) and file.exists(), after=after, claims=claims
+            file, self._pump, relay=self._relay, lives=lambda: process_lives(pid) and file.exists(), after=after, claims=claims,
+            cursor=self._cursor(attachment.session.id).seen,
         )
         if old is not None:
             connection.inherit(old)
@@ -202,6 +207,12 @@ class Sessions:
             if old is not None:
                 self._relay.moved(old, connection)
         return connection
+
+    def _cursor(self, session_id: str) -> CursorFile:
+        """This kernel's cursor in a session; the connection moves it on as messages come."""
+        if session_id not in self._cursors:
+            self._cursors[session_id] = CursorFile(session_id)
+        return self._cursors[session_id]
 
     def _detach(self, attached: Attached) -> None:
         try:
@@ -220,8 +231,12 @@ class Sessions:
         if death.reason == "session_ended":
             self.forget(attached.info.id)
             return self._attach_first(wanted)
-        self.gateway.restart(attached.info.id)
-        self.reconnect(attached)
+        try:
+            self.gateway.restart(attached.info.id)
+            self.reconnect(attached)
+        except (SessionEnded, UnknownSession):
+            self.forget(attached.info.id)
+            return self._attach_first(wanted)
         attached.told = None
         sys.stderr.write(f"A new kernel was started in session {attached.info.name!r}; its earlier variables are gone.\n")
         return attached
@@ -248,6 +263,17 @@ class Sessions:
 
     def _own_name(self) -> str:
         return Path(self.notebook()).name or ("notebook" if self.kernel_id else "terminal")
+
+
+def process_lives(pid: int) -> bool:
+    """Whether process `pid` is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _facts(info: SessionInfo) -> dict[str, Any]:

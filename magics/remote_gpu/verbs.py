@@ -12,8 +12,8 @@ from remote_gpu.cursors import newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
-from remote_gpu.kernel import Running
 from remote_gpu.output import Output
+from remote_gpu.running import Running
 from remote_gpu.sessions import Attached, Sessions
 
 __all__ = ["Verbs", "table"]

@@ -100,6 +100,11 @@ def test_a_dead_kernel_ends_it_at_once_with_the_reason():
     assert execution.finished
 
 
+def test_the_supervisors_answer_for_a_dead_kernel_counts_as_its_end():
+    effects = list(Execution("m").feed(message("execute_reply", status="error", ename="KernelDied", evalue="It was killed.")))
+    assert effects == [Finished(Outcome(Result.DIED, evalue="It was killed.", reason="ended"))]
+
+
 def test_an_aborted_request_says_so():
     execution = Execution("m")
     execution.feed(message("execute_reply", status="aborted"))

@@ -15,7 +15,16 @@ from remote_gpu.discovery import GatewayRecord
 from remote_gpu.errors import GatewayUnavailable, NotAllowed, RemoteGpuError, UnknownSession
 from remote_gpu.gateway import Gateway
 
-SESSION = {"id": "abc", "name": "default", "cluster": "local", "state": "running", "gpus": [], "kernel": None, "started": None, "new_field": 1}
+SESSION = {
+    "id": "abc",
+    "name": "default",
+    "cluster": "local",
+    "state": "running",
+    "gpus": [],
+    "kernel": None,
+    "started": None,
+    "new_field": 1,
+}
 
 
 class FakeGateway(socketserver.ThreadingUnixStreamServer):

@@ -111,7 +111,7 @@ def test_durations_read_as_people_say_them(seconds, text):
 
 
 def test_a_kernel_that_is_gone_is_noticed():
-    from remote_gpu.kernel import process_lives
+    from remote_gpu.sessions import process_lives
 
     assert process_lives(os.getpid())
     assert not process_lives(2**22 - 3)

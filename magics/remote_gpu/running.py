@@ -1,0 +1,78 @@
+"""One execution on its way, between the pump's thread and the cell's."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page
+from remote_gpu.messages import Message
+
+if TYPE_CHECKING:
+    from remote_gpu.kernel import Connection
+
+__all__ = ["Event", "GatewayGone", "Relay", "Running", "Sink", "Waiter"]
+
+_RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
+
+
+class Sink(Protocol):
+    """Where one cell's output goes. Called on the pump's thread."""
+
+    def publish(self, message: Message) -> None:
+        """Show a message in the cell."""
+
+    def record(self, running: Running, *, final: bool) -> None:
+        """Show or update the cell's run record."""
+
+
+class Relay(Protocol):
+    """What carries comms to the frontend. Called on the pump's thread."""
+
+    def relay(self, connection: Connection, message: Message, sink: Sink | None) -> None:
+        """Pass a comm message on."""
+
+    def forget(self, connection: Connection) -> None:
+        """The remote kernel is gone, and its comms with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayGone:
+    """The gateway's process is no more; the session itself lives on."""
+
+
+Event = AskInput | Page | NextInput | Finished | GatewayGone
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One execution on its way: `events` is what the cell's thread has to do, in order."""
+
+    execution: Execution
+    sink: Sink
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    ended: float | None = None
+    outcome: Outcome | None = None
+    events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
+    detached: bool = False
+    left_at: int | None = None
+    recorded: bool = False
+    record_due: float = field(default_factory=lambda: time.monotonic() + _RECORD_AFTER)
+
+    @property
+    def msg_id(self) -> str:
+        """The request's id, on the remote side."""
+        return self.execution.msg_id
+
+
+class Waiter:
+    """One thread waits for `done`; `content` is the answer, if there was one."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.content: dict[str, Any] | None = None
