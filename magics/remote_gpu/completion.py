@@ -49,7 +49,11 @@ class Completion:
         """Hook in."""
         from IPython.core.completer import context_matcher
 
-        self._matcher = context_matcher(identifier="remote_gpu", priority=1000)(lambda context: self.match(context))
+        @context_matcher(identifier="remote_gpu", priority=1000)  # type: ignore[untyped-decorator]  # it sets attributes, which a method would refuse
+        def matcher(context: Any) -> Any:
+            return self.match(context)
+
+        self._matcher = matcher
         self._shell.Completer.custom_matchers.append(self._matcher)
         kernel = getattr(self._shell, "kernel", None)
         if kernel is not None:

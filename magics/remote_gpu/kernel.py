@@ -19,8 +19,9 @@ import zmq
 from remote_gpu.execution import AskInput, Effect, Execution, Finished, Outcome, Publish, Result, joined
 from remote_gpu.messages import Message, Signer
 from remote_gpu.pump import Pump
+from remote_gpu.questions import Questions
 from remote_gpu.replay import LastExecution
-from remote_gpu.running import GatewayGone, Relay, Running, Sink, Waiter
+from remote_gpu.running import GatewayGone, Relay, Running, Sink
 from remote_gpu.sockets import Sockets
 
 __all__ = ["Connection"]
@@ -58,17 +59,14 @@ class Connection:
         self.death: Outcome | None = None
         self.running: dict[str, Running] = {}
         self._wires = Sockets(info, self.signer)
+        self._questions = Questions(self.signer)
         self._relay = relay
         self._lives = lives
         self._seen, self._claims = seen, frozenset(claims)
         self._cursor = cursor
         self._cells: OrderedDict[str, Sink] = OrderedDict()
         self._last_sink: Sink | None = None
-        self._waiters: dict[str, Waiter] = {}
-        self._idlers: dict[str, Waiter] = {}
         self._prompts: list[tuple[float, Running, AskInput]] = []
-        self._subshell: str | None = None
-        self._subshell_asked = False
         self._paced_until = 0.0
         self._look = 0.0
         self._replay: tuple[LastExecution, Running] | None = None
@@ -89,7 +87,7 @@ class Connection:
         }
         metadata = {"remote_gpu": {"execution_count": count}}
         frames = self.signer.pack("execute_request", content, msg_id=running.msg_id, metadata=metadata)
-        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, return-value, func-returns-value]
+        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, func-returns-value]
 
     def follow(self, running: Running) -> None:
         """Take up an execution that was sent through another front: it is over at its idle, with its reply or without.
@@ -98,7 +96,7 @@ class Connection:
         """
         running.execution.claimed = True
         frames = self.signer.pack("kernel_info_request", {})
-        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, return-value, func-returns-value]
+        self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, func-returns-value]
 
     def leave(self, running: Running) -> None:
         """Let an execution run on, unheard; `Running.left_at` is the last number that its cell has shown."""
@@ -139,39 +137,24 @@ class Connection:
         frames = self.signer.pack("input_reply", {"status": "ok", "value": value})
         self.pump.call(lambda: self._send(2, frames))
 
-    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float, control: bool = False) -> dict[str, Any] | None:
+    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float) -> dict[str, Any] | None:
         """Ask the kernel and wait at most `timeout` s; None when no answer came. Beside a running cell, a subshell is asked."""
-        subshell = None
-        deadline = time.monotonic() + timeout
-        if not control and self.busy:
-            subshell = self._own_subshell(timeout)
-            if subshell is None:
-                return None
-        msg_id, waiter = self.signer.next_id(), Waiter()
-        frames = self.signer.pack(msg_type, content, msg_id=msg_id, subshell=subshell)
-        self._waiters[msg_id] = waiter
-        self.pump.call(lambda: self._send(1 if control else 0, frames))
-        waiter.done.wait(max(0.0, deadline - time.monotonic()))
-        self._waiters.pop(msg_id, None)
-        return waiter.content
+        return self._questions.ask(self._later, msg_type, content, timeout=timeout, beside=self.busy)
 
     def send_comm(
         self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink
     ) -> threading.Event:
         """Send a comm message; output that it causes goes to `sink`. The event is set when the kernel has dealt with it."""
-        subshell = self._own_subshell(1.0) if self.busy else None
-        msg_id, waiter = self.signer.next_id(), Waiter()
-        frames = self.signer.pack(
-            msg_type, content, msg_id=msg_id, metadata=metadata, buffers=[bytes(each) for each in buffers], subshell=subshell
-        )
+        subshell = self._questions.subshell(self._later, 1.0) if self.busy else None
+        msg_id, done = self._questions.expect_idle()
+        whole = [bytes(each) for each in buffers]
+        frames = self.signer.pack(msg_type, content, msg_id=msg_id, metadata=metadata, buffers=whole, subshell=subshell)
+        self.pump.call(lambda: self._remember(msg_id, sink))
+        self._later(0, frames)
+        return done
 
-        def send() -> None:
-            self._remember(msg_id, sink)
-            self._idlers[msg_id] = waiter
-            self._send(0, frames)
-
-        self.pump.call(send)
-        return waiter.done
+    def _later(self, index: int, frames: Sequence[Any]) -> None:
+        self.pump.call(lambda: self._send(index, frames))
 
     @property
     def busy(self) -> bool:
@@ -310,12 +293,10 @@ class Connection:
     def _status(self, message: Message) -> None:
         state = message.content.get("execution_state")
         if state == "idle":
-            waiter = self._idlers.pop(message.parent_id, None)
-            if waiter is not None:
-                waiter.done.set()
+            self._questions.idle(message)
         if state not in ("dead", "restarting"):
             return
-        self._subshell, self._subshell_asked = None, False
+        self._questions.forget_subshell()
         for running in tuple(self.running.values()):
             self._apply(running, running.execution.feed(message))
         if state == "dead" and self.death is None:
@@ -329,10 +310,7 @@ class Connection:
         if running is not None:
             self._apply(running, running.execution.feed(message), now)
             return
-        waiter = self._waiters.get(message.parent_id)
-        if waiter is not None:
-            waiter.content = message.content
-            waiter.done.set()
+        self._questions.answered(message)
 
     def _apply(self, running: Running, effects: Sequence[Effect], now: float = 0.0) -> None:
         for effect in effects:
@@ -368,11 +346,3 @@ class Connection:
         if not running.detached:
             running.sink.record(running, final=True)
         running.events.put(effect)
-
-    def _own_subshell(self, timeout: float) -> str | None:
-        """A subshell of the remote kernel for questions beside a running cell; None where there is none (yet)."""
-        if self._subshell is None and not self._subshell_asked:
-            self._subshell_asked = True
-            reply = self.request("create_subshell_request", {}, timeout=timeout, control=True) or {}
-            self._subshell = reply.get("subshell_id")
-        return self._subshell

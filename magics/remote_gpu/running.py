@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from remote_gpu.messages import Message
 if TYPE_CHECKING:
     from remote_gpu.kernel import Connection
 
-__all__ = ["Event", "GatewayGone", "Relay", "Running", "Sink", "Waiter"]
+__all__ = ["Event", "GatewayGone", "Relay", "Running", "Sink"]
 
 _RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
 
@@ -68,11 +67,3 @@ class Running:
     def msg_id(self) -> str:
         """The request's id, on the remote side."""
         return self.execution.msg_id
-
-
-class Waiter:
-    """One thread waits for `done`; `content` is the answer, if there was one."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.content: dict[str, Any] | None = None

@@ -35,8 +35,8 @@ class TestLocalCell(CellContract):
             f"import re; re.sub('\\x1b\\\\[[0-9;]*m', '', {cell.traceback!r})"
         ).result.replace(" ", "")
 
-    def test_the_two_streams_of_one_cell_keep_their_order(self, notebook):
-        cell = self.remote(notebook, "import sys\nprint('one')\nprint('two', file=sys.stderr)\nprint('three')")
+    def test_flushed_text_of_the_two_streams_keeps_its_order(self, notebook):
+        cell = self.remote(notebook, "import sys\nprint('one', flush=True)\nprint('two', file=sys.stderr, flush=True)\nprint('three')")
         assert [each["text"] for each in cell.outputs] == ["one\n", "two\n", "three\n"]
 
     def test_the_second_interrupt_leaves_the_cell_running_and_attach_brings_it_back(self, notebook):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
@@ -60,7 +60,7 @@ class Notebook:
         self.displays: dict[str, list[dict[str, Any]]] = {}
         self.comms: list[dict[str, Any]] = []
 
-    def __enter__(self) -> Notebook:
+    def __enter__(self) -> Self:
         self.manager.start_kernel(env=self._environment, stderr=sys.__stderr__)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()

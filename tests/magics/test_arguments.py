@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,10 +71,8 @@ def test_a_mistake_in_a_command_says_what_was_meant(line, said):
 @given(st.text())
 def test_any_line_is_understood_or_a_mistake(line):
     for parse in (parse_cell, parse_verb):
-        try:
+        with contextlib.suppress(LineError):
             parse(line)
-        except LineError as error:
-            assert str(error)
 
 
 def test_the_help_names_every_verb_and_option():

@@ -1,0 +1,79 @@
+"""Questions to a remote kernel that are not executions: completion, inspection, and when a comm message has been dealt with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from remote_gpu.messages import Message, Signer
+
+__all__ = ["Questions", "Send"]
+
+Send = Callable[[int, Sequence[Any]], None]
+"""Has frames sent on the socket of that index (0 shell, 1 control); may be called from any thread."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    done: threading.Event = field(default_factory=threading.Event)
+    content: dict[str, Any] | None = None
+
+
+class Questions:
+    """Those of one connection. Asked on any thread; `answered` and `idle` are called on the pump's."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._waiters: dict[str, _Waiter] = {}
+        self._idlers: dict[str, threading.Event] = {}
+        self._subshell: str | None = None
+        self._subshell_asked = False
+
+    def ask(
+        self, send: Send, msg_type: str, content: Mapping[str, Any], *, timeout: float, beside: bool = False, control: bool = False
+    ) -> dict[str, Any] | None:
+        """The reply's content, or None after `timeout` s. `beside` a running cell the question goes to a subshell, if there is one."""
+        deadline = time.monotonic() + timeout
+        subshell = self.subshell(send, timeout) if beside else None
+        if beside and subshell is None:
+            return None
+        msg_id, waiter = self._signer.next_id(), _Waiter()
+        self._waiters[msg_id] = waiter
+        send(1 if control else 0, self._signer.pack(msg_type, content, msg_id=msg_id, subshell=subshell))
+        waiter.done.wait(max(0.0, deadline - time.monotonic()))
+        self._waiters.pop(msg_id, None)
+        return waiter.content
+
+    def subshell(self, send: Send, timeout: float) -> str | None:
+        """A subshell of the remote kernel for questions beside a running cell; None where there is none (yet)."""
+        if self._subshell is None and not self._subshell_asked:
+            self._subshell_asked = True
+            reply = self.ask(send, "create_subshell_request", {}, timeout=timeout, control=True) or {}
+            self._subshell = reply.get("subshell_id")
+        return self._subshell
+
+    def forget_subshell(self) -> None:
+        """The kernel is another one now."""
+        self._subshell, self._subshell_asked = None, False
+
+    def expect_idle(self) -> tuple[str, threading.Event]:
+        """An id for a message, and what is set once the kernel is idle after it."""
+        msg_id, done = self._signer.next_id(), threading.Event()
+        self._idlers[msg_id] = done
+        return msg_id, done
+
+    def answered(self, message: Message) -> None:
+        """A reply came."""
+        waiter = self._waiters.get(message.parent_id)
+        if waiter is not None:
+            waiter.content = message.content
+            waiter.done.set()
+
+    def idle(self, message: Message) -> None:
+        """The kernel is idle after some request."""
+        done = self._idlers.pop(message.parent_id, None)
+        if done is not None:
+            done.set()
