@@ -62,7 +62,9 @@ class PlainGateway:
                 return info
         number = uuid.uuid4().hex[:10]
         self._start(number)
-        info = SessionInfo(number, name, cluster, state="RUNNING", node="here", label="CPU only", why="It is the only one.", kernel={"state": "idle"})
+        info = SessionInfo(
+            number, name, cluster, state="RUNNING", node="here", label="CPU only", why="It is the only one.", kernel={"state": "idle"}
+        )
         self._sessions[number] = info
         return info
 
