@@ -1,8 +1,9 @@
-"""Questions to the supervisor that wait for their answer, through any number of streams."""
+"""Questions to the supervisor that wait for their answer, through any key of streams."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,21 +20,19 @@ class Calls:
     """The CALLs of one link. Methods are idempotent, so a call is sent again on each new stream until it is answered."""
 
     def __init__(self) -> None:
-        self._open: dict[int, tuple[Frame, Answer]] = {}
-        self._last = 0
+        self._open: dict[str, tuple[Frame, Answer]] = {}
 
     @contextmanager
     def open(self, method: str, params: Mapping[str, Any]) -> Iterator[tuple[Frame, Answer]]:
         """A new call: its frame, and where the answer will be; forgotten at the end of the block."""
-        self._last += 1
-        number = self._last
-        frame = encode_json(Kind.CALL, {"id": number, "method": method, "params": dict(params)})
+        key = secrets.token_hex(8)  # the supervisor knows a repeated call by it, whichever gateway sends it
+        frame = encode_json(Kind.CALL, {"id": key, "method": method, "params": dict(params)})
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._open[number] = (frame, answer)
+        self._open[key] = (frame, answer)
         try:
             yield frame, answer
         finally:
-            self._open.pop(number, None)
+            self._open.pop(key, None)
 
     def frames(self) -> list[Frame]:
         """What is to be sent on a new stream."""
@@ -41,7 +40,7 @@ class Calls:
 
     def on_result(self, result: Mapping[str, Any]) -> None:
         """A RESULT came; one that nobody waits for any more is ignored."""
-        _, answer = self._open.get(int(result.get("id", 0)), (None, None))
+        _, answer = self._open.get(str(result.get("id")), (None, None))
         if answer is None or answer.done():
             return
         if "error" in result:

@@ -201,6 +201,8 @@ class Link:
         finally:
             self._idle.set()
             await close_surely(stream)
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # a group that fails at the moment of the cancellation swallows it
         return problem
 
     def _on_connected(self) -> None:
