@@ -9,7 +9,13 @@ from benchmarks.report import Row
 
 LOAD = "%load_ext remote_gpu"
 WARM = "%%remote_gpu\npass"
-PARALLEL = "import ipyparallel as ipp; cluster = ipp.Cluster(n=1); client = cluster.start_and_connect_sync(); client[:].activate()"
+PARALLEL = """\
+import ipyparallel
+cluster = ipyparallel.Cluster(n=1)
+client = cluster.start_and_connect_sync()
+view = client[:]
+view.block = True
+view.activate()"""
 LINES, DISPLAYS = 100_000, 1_000
 PRINT = f"for i in range({LINES}): print(i)"
 SHOW = f"from IPython.display import HTML, display\nfor i in range({DISPLAYS}): display(HTML(str(i)))"
@@ -18,7 +24,7 @@ TICK = "import time\nfor i in range(30):\n    time.sleep(0.3); print(time.time()
 
 def _printed(book: Notebook, code: str) -> float:
     run = book.run(code)
-    count = sum(text.count("\n") for text in run.text)
+    count = sum(text.count("\n") for text in (*run.text, *run.shown.values()))
     if count < LINES:
         message = f"only {count} of {LINES} lines arrived"
         raise RuntimeError(message)

@@ -23,6 +23,8 @@ class Run:
     total: float = 0.0
     text: list[str] = field(default_factory=list)
     displays: int = 0
+    shown: dict[str, str] = field(default_factory=dict)
+    """The last text of each display: ipyparallel streams into one that it updates."""
     error: str = ""
     arrivals: list[tuple[float, str]] = field(default_factory=list)
 
@@ -75,8 +77,9 @@ class Notebook:
             run.text.append(content["text"])
             run.arrivals.append((time.time(), content["text"]))
             run.first = run.first or when
-        elif kind in ("display_data", "execute_result"):
-            run.displays += 1
+        elif kind in ("display_data", "execute_result", "update_display_data"):
+            run.displays += kind != "update_display_data"
+            run.shown[str(content.get("transient", {}).get("display_id"))] = str(content["data"].get("text/plain", ""))
         elif kind == "error":
             run.error = f"{content['ename']}: {content['evalue']}"
         elif kind == "status" and content["execution_state"] == "idle":
