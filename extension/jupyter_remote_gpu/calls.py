@@ -1,14 +1,14 @@
-"""Questions to the supervisor that wait for their answer, through any key of streams."""
+"""Questions to the supervisor that wait for their answer, through any number of streams."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from remote_gpu.errors import RemoteGpuError, from_problem
+from remote_gpu.errors import LinkProblem, RemoteGpuError, from_problem
 from remote_gpu.frames import Frame, Kind, encode_json
 
 __all__ = ["Answer", "Calls"]
@@ -21,6 +21,16 @@ class Calls:
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[Frame, Answer]] = {}
+
+    async def ask(self, method: str, params: Mapping[str, Any], limit: float, put: Callable[[Frame], None]) -> dict[str, Any]:
+        """`put` the call on the present stream and wait for its answer; raises the supervisor's error, or `LinkProblem` after `limit` s."""
+        with self.open(method, params) as (frame, future):
+            put(frame)
+            try:
+                async with asyncio.timeout(limit):
+                    return await future
+            except TimeoutError as error:
+                raise LinkProblem(f"The session did not answer {method!r} within {limit:g} s.") from error
 
     @contextmanager
     def open(self, method: str, params: Mapping[str, Any]) -> Iterator[tuple[Frame, Answer]]:

@@ -68,7 +68,7 @@ class Link:
         self._ack_timer: asyncio.TimerHandle | None = None
         self._problem: RemoteGpuError | None = None
         self._waits = self._backoff.waits()
-        self._fruitful = False
+        self._fruitful = self._closing = False
         self._sent = self._heard = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -133,14 +133,7 @@ class Link:
     async def call(self, method: str, params: Mapping[str, Any] | None = None, timeout: float = 30) -> dict[str, Any]:  # noqa: ASYNC109
         """Ask the supervisor; survives reconnections. Raises the supervisor's error, or `LinkProblem` after `timeout` seconds."""
         self._check()
-        with self._calls.open(method, params or {}) as (frame, future):
-            if self.state is LinkState.CONNECTED:
-                self._put(frame)
-            try:
-                async with asyncio.timeout(timeout):
-                    return await future
-            except TimeoutError as error:
-                raise LinkProblem(f"The session did not answer {method!r} within {timeout:g} s.") from error
+        return await self._calls.ask(method, params or {}, timeout, self._put)
 
     def reconnect(self) -> None:
         """Try now: ends the present wait, and takes up a LOST link again. The caller knows that something changed."""
@@ -148,6 +141,7 @@ class Link:
 
     async def aclose(self) -> None:
         """Give up the stream and everything that waits; the session goes on. Idempotent."""
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -201,8 +195,8 @@ class Link:
         finally:
             self._idle.set()
             await close_surely(stream)
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise asyncio.CancelledError  # a group that fails at the moment of the cancellation swallows it
+        if self._closing:  # a group that fails at the moment of its task's cancellation swallows it
+            raise asyncio.CancelledError
         return problem
 
     def _on_connected(self) -> None:

@@ -309,6 +309,43 @@ async def test_a_closed_link_leaves_no_task():
         await world.link.call("status")
 
 
+class EndsWhenToldTo:
+    """A stream that ends in the very turn of the loop in which `end` is set."""
+
+    def __init__(self):
+        self.end = asyncio.get_running_loop().create_future()
+
+    async def send(self, frames):
+        pass
+
+    async def receive(self):
+        return await self.end
+
+    async def aclose(self):
+        pass
+
+
+async def test_a_stream_that_ends_exactly_while_the_link_is_closed_does_not_keep_it_open():
+    streams = []
+
+    async def open_stream():
+        streams.append(EndsWhenToldTo())
+        return streams[-1]
+
+    link = Link(open_stream, on_event=lambda _: None, on_state=lambda *_: None, backoff=AT_ONCE)
+    await link.start()
+    for _ in range(5):  # until all three tasks of the stream wait
+        await asyncio.sleep(0)
+    before = [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_read"]
+    assert len(before) == 1
+    streams[0].end.set_result([])
+    while not before[0].done():
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await link.aclose()
+    assert len(streams) == 1
+
+
 def test_waits_grow_with_jitter_and_the_first_is_none():
     waits = Backoff(first=1, factor=2, longest=5, random=lambda: 0.5).waits()
     assert [next(waits) for _ in range(6)] == [0.0, 0.75, 1.5, 3.0, 3.75, 3.75]
