@@ -80,8 +80,15 @@ def _judge(request: ResourceRequest, snapshot: ClusterSnapshot, rules: Rules, no
     elif snapshot.state is ClusterState.READY:
         reasons.append(f"{free} of {total} GPUs free" if total else "CPU only")
     if snapshot.updated and now - snapshot.updated > rules.believe_for:
-        reasons.append(f"as of {now - snapshot.updated:.0f} s ago")
+        reasons.append(f"last seen {_ago(now - snapshot.updated)} ago")
     return Candidate(snapshot.name, eligible=True, reasons=tuple(reasons))
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _obstacles(request: ResourceRequest, snapshot: ClusterSnapshot) -> list[str]:

@@ -40,7 +40,7 @@ The stop button (Ctrl-C) interrupts the cell; pressed again, it leaves the cell 
 LINE_USAGE = """\
 %remote_gpu VERB
 
-  status                      this notebook's session, and what runs in it
+  status [NAME]               this notebook's sessions, and what runs in them
   clusters                    the clusters that you can use
   sessions                    your remote sessions
   start [NAME]                start a session now (--cluster NAME, --gpus N)
@@ -55,6 +55,7 @@ LINE_USAGE = """\
   off                         run following cells here again
   help                        show this text
 
+NAME is a session's name or id; --session NAME says the same. Without one, this notebook's session is meant.
 %%remote_gpu --help tells about cells."""
 
 
@@ -118,8 +119,13 @@ class VerbLine:
 
 CELL_OPTIONS = ("--session", "--cluster", "--gpus", "--help")
 _PLACE = ("--session", "--cluster", "--gpus")
-_OPTIONS: dict[Verb, tuple[str, ...]] = {Verb.START: ("--cluster", "--gpus"), Verb.LOGS: ("--lines",), Verb.ON: _PLACE}
-_NAMED = frozenset({Verb.START, Verb.USE, Verb.ATTACH, Verb.INTERRUPT, Verb.RESTART, Verb.STOP, Verb.LOGS})
+_NAMED = frozenset({Verb.STATUS, Verb.START, Verb.USE, Verb.ATTACH, Verb.INTERRUPT, Verb.RESTART, Verb.STOP, Verb.LOGS})
+_OPTIONS: dict[Verb, tuple[str, ...]] = {
+    **dict.fromkeys(_NAMED, ("--session",)),
+    Verb.START: _PLACE,
+    Verb.LOGS: ("--session", "--lines"),
+    Verb.ON: _PLACE,
+}
 _NUMBERS = frozenset({"--gpus", "--lines"})
 
 
@@ -162,15 +168,19 @@ def parse_verb(line: str) -> VerbLine:
     most = 1 if verb in _NAMED else 0
     if len(names) > most:
         raise LineError(f"%remote_gpu {verb} takes {'one name' if most else 'no name'}, not {' '.join(names)!r}.")
-    if verb is Verb.USE and not names:
+    session = values.get("--session", "")
+    if names and session not in ("", names[0]):
+        raise LineError(f"%remote_gpu {verb}: {names[0]!r} or --session {session!r}? One name is enough.")
+    name = names[0] if names else session if most else ""
+    if verb is Verb.USE and not name:
         raise LineError("%remote_gpu use needs a name: of a session, or of a cluster. %remote_gpu sessions lists them.")
     return VerbLine(
         verb,
-        names[0] if names else "",
+        name,
         values.get("--cluster", ""),
         int(values.get("--gpus", 0)),
         int(values.get("--lines", 100)),
-        values.get("--session", ""),
+        session,
     )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from remote_gpu.errors import KernelDied, RemoteGpuError
+from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page, Result
-from remote_gpu.failures import Detached, plain, remote_error
+from remote_gpu.failures import CellLost, Detached, plain, remote_error
 from remote_gpu.output import Output
 from remote_gpu.running import Event, GatewayGone, Running
 from remote_gpu.sessions import Attached, Sessions
 
 __all__ = ["Cells", "numbered"]
+
+_SHOWN_WITHIN = 1.0  # seconds that a cell's last record may take to be published
 
 
 def numbered(first_line: str, body: str) -> str:
@@ -39,15 +43,27 @@ class Cells:
 
     def run(self, attached: Attached, code: str) -> None:
         """Run `code` there; returns when it has ended well, raises what it raised."""
-        connection = attached.connection
-        running = Running(Execution(connection.signer.next_id()), self._output.sink(attached.info.id), attached.facts)
+        connection, facts = attached.connection, attached.facts
+        if attached.queued is not None:
+            facts, attached.queued = {**facts, "queued_s": attached.queued}, None
+        running = Running(Execution(connection.signer.next_id()), self._output.sink(attached.info.id), facts)
+        stdin, count = self._output.allows_stdin, self._output.count
+        running.send = lambda through: through.execute(code, running, allow_stdin=stdin, count=count)
         self._sessions.note_sent(attached, running)
-        connection.execute(code, running, allow_stdin=self._output.allows_stdin, count=self._output.count)
+        running.send(connection)
         self.finish(attached, running)
 
     def finish(self, attached: Attached, running: Running) -> None:
         """Wait for the end of `running` and raise if it is a bad one."""
-        outcome = self._followed(attached, running)
+        try:
+            outcome = self._followed(attached, running)
+        except (CellLost, SessionEnded, UnknownSession) as error:
+            self._lost(attached, running, error)
+            raise
+        except RemoteGpuError as error:
+            if running is attached.left:
+                raise
+            raise self._left(attached, running, error.message) from error
         if outcome.result is Result.OK:
             return
         if outcome.result is Result.ERROR:
@@ -81,8 +97,31 @@ class Cells:
         elif isinstance(event, NextInput):
             self._shell.set_next_input(event.text, replace=event.replace)
         elif isinstance(event, GatewayGone):
+            self._taken_up(attached, running, event)
+        else:
+            self._send_again(attached, running)
+
+    def _taken_up(self, attached: Attached, running: Running, event: GatewayGone) -> None:
+        try:
             self._sessions.reconnect(attached, (running.msg_id,))
-            attached.connection.follow(running)
+        except KeyboardInterrupt:
+            running.events.put(GatewayGone(interrupted=True))
+            raise
+        attached.connection.follow(running)
+        if event.interrupted:
+            attached.connection.interrupt()
+
+    @staticmethod
+    def _send_again(attached: Attached, running: Running) -> None:
+        """The request was lost with its gateway."""
+        if running.execution.missed:
+            message = "The connection broke as this cell was sent, and it cannot be told any more whether it ran: its output is gone."
+            raise CellLost(message, hint="Look at its variables before you run it again.")
+        if running.send is None:
+            message = f"The cell never reached session {attached.info.name!r}: it was lost with the kernel or the gateway that sent it."
+            raise CellLost(message, hint="Run it again.")
+        running.execution.claimed = False
+        running.send(attached.connection)
 
     def _ask(self, attached: Attached, event: AskInput) -> None:
         ask: Callable[[str], str] = getpass.getpass if event.password else input
@@ -101,9 +140,23 @@ class Cells:
 
         page.page(event.data.get("text/plain", ""), start=event.start)
 
-    def _left(self, attached: Attached, running: Running) -> RemoteGpuError:
+    def _lost(self, attached: Attached, running: Running, error: RemoteGpuError) -> None:
+        if running.outcome is None:
+            running.ended, running.outcome = time.time(), Outcome(Result.DIED, evalue=error.message)
+            self._shown(attached, lambda: running.sink.record(running, final=True))
+
+    @staticmethod
+    def _shown(attached: Attached, record: Callable[[], None]) -> None:
+        """Have a record published before the cell's end is."""
+        done = threading.Event()
+        attached.connection.pump.call(record)
+        attached.connection.pump.call(done.set)
+        done.wait(_SHOWN_WITHIN)
+
+    def _left(self, attached: Attached, running: Running, why: str = "") -> RemoteGpuError:
         attached.left = running
         attached.cursor.left = True
         attached.connection.leave(running)
-        message = f"Left the cell running in session {attached.info.name!r}."
+        self._shown(attached, lambda: None)
+        message = f"{why} Left the cell running in session {attached.info.name!r}.".lstrip()
         return plain(Detached(message, hint=f"%remote_gpu attach {attached.info.name} brings its output back; interrupt and restart work, too."))

@@ -87,7 +87,8 @@ class Comms:
             return
         if message.msg_type == "comm_close":
             self.manager.comms.pop(comm_id, None)
-        (sink if isinstance(sink, NotebookSink) else mine.sink).publish(message)
+        target = sink if isinstance(sink, NotebookSink) else mine.sink
+        target.publish(_captured(message, target))
 
     def forget(self, connection: Connection) -> None:
         """See `Relay`."""
@@ -103,3 +104,13 @@ class Comms:
         for each in self.manager.comms.values():
             if isinstance(each, RemoteComm) and each.connection is old:
                 each.connection = new
+
+
+def _captured(message: Message, sink: NotebookSink) -> Message:
+    """An Output widget captures what comes of one request, which it names in `msg_id`; here, that request is the local cell's."""
+    data = message.content.get("data") or {}
+    state = data.get("state") or {}
+    if message.msg_type != "comm_msg" or not message.parent_id or state.get("msg_id") != message.parent_id:
+        return message
+    local = (sink.parent.get("header") or {}).get("msg_id", "")
+    return message.with_content({**message.content, "data": {**data, "state": {**state, "msg_id": local}}})

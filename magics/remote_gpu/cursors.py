@@ -15,7 +15,7 @@ from pathlib import Path
 
 from remote_gpu.discovery import runtime_folder
 
-__all__ = ["Cursor", "CursorFile", "newest_cursor"]
+__all__ = ["Cursor", "CursorFile", "last_seen", "newest_cursor"]
 
 _SIZE = 512
 _PREFIX = "remote-gpu-seen-"
@@ -76,6 +76,16 @@ def newest_cursor(session: str) -> Cursor | None:
             elif path.name.startswith(f"{_PREFIX}{session}-") and (cursor := _read(path)) is not None:
                 found.append((written, cursor))
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def last_seen() -> dict[str, float]:
+    """When a kernel of this user saw something of a session last, by the session's id; seconds since the epoch."""
+    found: dict[str, float] = {}
+    for path in runtime_folder().glob(f"{_PREFIX}*.json"):
+        with contextlib.suppress(OSError):
+            session = path.name.removeprefix(_PREFIX).rpartition("-")[0]
+            found[session] = max(found.get(session, 0.0), path.lstat().st_mtime)
+    return found
 
 
 def _read(path: Path) -> Cursor | None:

@@ -7,7 +7,7 @@ import builtins
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.execution import Outcome
 
-__all__ = ["CellError", "Detached", "plain", "remote_error"]
+__all__ = ["CellError", "CellLost", "Detached", "plain", "remote_error"]
 
 # IPython renders the first group by rules of its own, and the others mean something to the local interpreter.
 _LOCAL_MEANING = (SyntaxError, SystemExit, GeneratorExit, StopIteration, StopAsyncIteration)
@@ -36,6 +36,12 @@ class Detached(RemoteGpuError):
     """The user left a cell that runs on."""
 
     reason = "detached"
+
+
+class CellLost(RemoteGpuError):
+    """A cell's request, or all trace of it, is lost."""
+
+    reason = "cell_lost"
 
 
 def remote_error(outcome: Outcome) -> BaseException:

@@ -211,9 +211,9 @@ class Gateway:
             body["wait"] = wait
         return SessionInfo.of(self._call("POST", "/sessions", body=body, wait=wait or 0))
 
-    def stop_session(self, session: str) -> None:
-        """End a session for good: its kernel, its allocation and its journal."""
-        self._call("DELETE", _session(session))
+    def stop_session(self, session: str, *, patience: float = _ANSWER_TIME) -> None:
+        """End a session for good: its kernel, its allocation and its journal. After `patience` s the answer is not waited for."""
+        self._call("DELETE", _session(session), wait=patience - _ANSWER_TIME)
 
     def interrupt(self, session: str) -> SessionInfo:
         """Interrupt the session's kernel."""

@@ -36,7 +36,8 @@ _LATE = frozenset({"stream", "display_data", "update_display_data", "execute_res
 class Connection:
     """Shell, control, stdin and iopub of one front.
 
-    `seq` is the last journal number seen; `death` is set once the remote kernel ended; `lives` says whether the gateway does.
+    `seq` is the last journal number seen; `state` what the kernel last said of cells (idle or busy); `death` is set once it ended;
+    `lives` says whether the gateway does.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Connection:
         self.seq = after
         self.death: Outcome | None = None
         self.running: dict[str, Running] = {}
+        self.state = ""
         self._wires = Sockets(info, self.signer)
+        self._send = self._wires.send
         self._questions = Questions(self.signer)
         self._relay = relay
         self._lives = lives
@@ -92,10 +95,12 @@ class Connection:
     def follow(self, running: Running) -> None:
         """Take up an execution that was sent through another front: it is over at its idle, with its reply or without.
 
-        A front hands a claimed reply to the first client that speaks on its shell channel, so this one speaks.
+        A front hands a claimed reply to the first client that speaks on its shell channel, so this one speaks. The kernel takes
+        requests in order: once it is idle after this one and has said nothing of `running`, it never got it (`NeverArrived`).
         """
         running.execution.claimed = True
-        frames = self.signer.pack("kernel_info_request", {})
+        marker = self._questions.when_idle(running.doubt)
+        frames = self.signer.pack("kernel_info_request", {}, msg_id=marker)
         self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, func-returns-value]
 
     def leave(self, running: Running) -> None:
@@ -175,9 +180,6 @@ class Connection:
         self._wires.open(self.pump.context)
         self.pump.add(self)
 
-    def _send(self, index: int, frames: Sequence[Any]) -> None:
-        self._wires.send(index, frames)
-
     def _follow(self, running: Running) -> None:
         self.running[running.msg_id] = running
         self._remember(running.msg_id, running.sink)
@@ -197,7 +199,7 @@ class Connection:
 
     def tick(self, now: float) -> float | None:
         """See `Member`."""
-        due: list[float] = []
+        due = [self._paced_until] if self._paced_until else []
         for prompt in tuple(self._prompts):
             if prompt[0] <= now:
                 self._prompts.remove(prompt)
@@ -213,8 +215,6 @@ class Connection:
         if self.running:
             self._look_for_gateway(now)
             due.append(self._look)
-        if self._paced_until:
-            due.append(self._paced_until)
         return min(due) if due else None
 
     def _look_for_gateway(self, now: float) -> None:
@@ -292,6 +292,8 @@ class Connection:
 
     def _status(self, message: Message) -> None:
         state = message.content.get("execution_state")
+        if message.parent.get("msg_type") == "execute_request" or not message.parent_id:
+            self.state = str(state)
         if state == "idle":
             self._questions.idle(message)
         if state not in ("dead", "restarting"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class RemoteGpu:
         self._following: Place | None = None
         self._parts: Any = None
         self._transform = shell.transform_cell
+        self._process = os.getpid()
         self._completion = Completion(shell, lambda: self.parts.sessions, lambda: self._following)
 
     def load(self) -> None:
@@ -44,7 +46,7 @@ class RemoteGpu:
         manager.register_function(self._local_magic, "cell", "local")
         self._shell.transform_cell = self._transformed
         self._completion.load()
-        atexit.register(self.close)
+        atexit.register(self._exit)
 
     def unload(self) -> None:
         """Unhook; remote sessions keep running."""
@@ -52,7 +54,7 @@ class RemoteGpu:
         for kind, name in (("cell", "remote_gpu"), ("line", "remote_gpu"), ("cell", "local")):
             self._shell.magics_manager.magics[kind].pop(name, None)
         self._completion.unload()
-        atexit.unregister(self.close)
+        atexit.unregister(self._exit)
         self.close()
 
     def close(self) -> None:
@@ -60,6 +62,11 @@ class RemoteGpu:
         if self._parts is not None:
             self._parts.close()
             self._parts = None
+
+    def _exit(self) -> None:
+        if self._parts is not None and os.getpid() == self._process:  # not a forked child's exit
+            self._parts.end_own()
+            self.close()
 
     @property
     def parts(self) -> Any:

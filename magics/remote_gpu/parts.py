@@ -35,6 +35,10 @@ class Parts:
         code = body if first_line is None else numbered(first_line, body)
         self.cells.run(self.sessions.of_cell(place), code)
 
+    def end_own(self) -> None:
+        """The process exits: end the sessions that are its own."""
+        self.sessions.end_own()
+
     def close(self) -> None:
         """Leave all sessions and end the thread."""
         self.sessions.close()

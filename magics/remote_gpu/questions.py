@@ -28,7 +28,7 @@ class Questions:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         self._waiters: dict[str, _Waiter] = {}
-        self._idlers: dict[str, threading.Event] = {}
+        self._idlers: dict[str, Callable[[], None]] = {}
         self._subshell: str | None = None
         self._subshell_asked = False
 
@@ -61,9 +61,14 @@ class Questions:
 
     def expect_idle(self) -> tuple[str, threading.Event]:
         """An id for a message, and what is set once the kernel is idle after it."""
-        msg_id, done = self._signer.next_id(), threading.Event()
-        self._idlers[msg_id] = done
-        return msg_id, done
+        done = threading.Event()
+        return self.when_idle(done.set), done
+
+    def when_idle(self, action: Callable[[], None]) -> str:
+        """An id for a message; `action` is called, on the pump's thread, once the kernel is idle after it."""
+        msg_id = self._signer.next_id()
+        self._idlers[msg_id] = action
+        return msg_id
 
     def answered(self, message: Message) -> None:
         """A reply came."""
@@ -74,6 +79,6 @@ class Questions:
 
     def idle(self, message: Message) -> None:
         """The kernel is idle after some request."""
-        done = self._idlers.pop(message.parent_id, None)
-        if done is not None:
-            done.set()
+        action = self._idlers.pop(message.parent_id, None)
+        if action is not None:
+            action()

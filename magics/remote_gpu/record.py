@@ -51,11 +51,20 @@ def _state(run: _Run) -> str:
 
 
 def _text(data: Mapping[str, Any], seconds: float | None) -> str:
-    where = " · ".join(str(data[name]) for name in ("cluster", "node", "gpu") if data.get(name))
-    parts = [where, str(data["state"]) if seconds is None else f"{data['state']} in {duration(seconds)}"]
-    if not data["complete"]:
-        parts.append("output is incomplete")
+    parts = [str(data[name]) for name in ("cluster", "node", "gpu") if data.get(name)]
+    if data["state"] != "running":
+        lines = data["lines"]
+        parts.append(f"{lines} line{'' if lines == 1 else 's'}" + ("" if data["complete"] else ", not complete"))
+    parts.append(_how(str(data["state"]), seconds))
+    if (data.get("queued_s") or 0) >= 1:
+        parts[-1] += f" after {duration(data['queued_s'])} of waiting"
     return " · ".join(parts)
+
+
+def _how(state: str, seconds: float | None) -> str:
+    if seconds is None:
+        return "left running" if state == "detached" else state
+    return duration(seconds) if state == "done" else f"{state} after {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

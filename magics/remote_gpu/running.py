@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,7 @@ from remote_gpu.messages import Message
 if TYPE_CHECKING:
     from remote_gpu.kernel import Connection
 
-__all__ = ["Event", "GatewayGone", "Relay", "Running", "Sink"]
+__all__ = ["Event", "GatewayGone", "NeverArrived", "Relay", "Running", "Sink"]
 
 _RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
 
@@ -41,10 +41,17 @@ class Relay(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayGone:
-    """The gateway's process is no more; the session itself lives on."""
+    """The gateway's process is no more; the session itself lives on. `interrupted`: the user pressed stop meanwhile."""
+
+    interrupted: bool = False
 
 
-Event = AskInput | Page | NextInput | Finished | GatewayGone
+@dataclass(frozen=True, slots=True)
+class NeverArrived:
+    """The remote kernel has answered what was asked after the request, and has said nothing of the request: it was lost on its way."""
+
+
+Event = AskInput | Page | NextInput | Finished | GatewayGone | NeverArrived
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +67,8 @@ class Running:
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     detached: bool = False
     left_at: int | None = None
+    send: Callable[[Connection], None] | None = None
+    """Sends the request once more; None for one that another kernel sent."""
     recorded: bool = False
     record_due: float = field(default_factory=lambda: time.monotonic() + _RECORD_AFTER)
 
@@ -67,3 +76,8 @@ class Running:
     def msg_id(self) -> str:
         """The request's id, on the remote side."""
         return self.execution.msg_id
+
+    def doubt(self) -> None:
+        """The kernel is done with what was asked after this request: if it has said nothing of it, it never got it."""
+        if self.outcome is None and self.execution.first is None:
+            self.events.put(NeverArrived())

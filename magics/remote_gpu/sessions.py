@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,18 @@ from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
 from remote_gpu.kernel import Connection
 from remote_gpu.pump import Pump
 from remote_gpu.running import Running
+from remote_gpu.whose import notebook_path, own_name
 
 __all__ = ["Attached", "Sessions", "process_lives"]
 
+_EXIT_WAIT = 1.5  # seconds that ending this process's own sessions may hold up its exit
 _START_WAIT = 20.0  # seconds of one long poll while a session starts; there is no limit to how many
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
 
 
 @dataclass(slots=True, eq=False)
 class Attached:
-    """A session that this kernel is attached to."""
+    """A session that this kernel is attached to. `queued` is how long its start was waited for, until a cell has told it."""
 
     info: SessionInfo
     attachment: AttachmentInfo
@@ -41,6 +44,7 @@ class Attached:
     facts: Mapping[str, Any]
     left: Running | None = None
     told: Outcome | None = None
+    queued: float | None = None
 
 
 class Sessions:
@@ -58,6 +62,7 @@ class Sessions:
         self._choices_time = -1
         self._chosen = ""
         self.kernel_id = _kernel_id(shell)
+        self.own = own_name(shell.user_ns, "terminal" if getattr(shell, "kernel", None) is None else "kernel")
 
     @property
     def gateway(self) -> Gateway:
@@ -136,6 +141,20 @@ class Sessions:
                 each.cursor.close(remove=True)
                 self._cursors.pop(session_id, None)
 
+    def end_own(self) -> None:
+        """This process exits: end the sessions that are its own, but for one in which the user has left a cell running."""
+        gateway = self._gateway
+        if gateway is None or not process_lives(gateway.record.pid):
+            return
+        ended_by = time.monotonic() + _EXIT_WAIT
+        for each in self.known():
+            left = each.left is not None and each.left.outcome is None
+            if each.info.notebook == self.own and not left and (wait := ended_by - time.monotonic()) > 0:
+                try:
+                    gateway.stop_session(each.info.id, patience=wait)
+                except RemoteGpuError:
+                    continue  # it was told, or its lease ends it
+
     def close(self) -> None:
         """Leave all sessions; they keep running."""
         for each in self.known():
@@ -153,12 +172,15 @@ class Sessions:
     # starting
 
     def _attach_first(self, wanted: Place) -> Attached:
+        began, since = time.monotonic(), time.time()
         info = self.start(wanted)
         known = self.by_id(info.id)
         if known is None:
             attachment = self.gateway.attach(info.id, name=self._own_name())
             connection = self._connection(attachment, after=attachment.head)
             known = Attached(info, attachment, connection, self._cursor(info.id), _facts(info))
+        if _moment(info.started) >= since:
+            known.queued = round(time.monotonic() - began, 3)
         self._attached[wanted] = known
         if wanted.gpus:
             self._attached[Place(wanted.session, wanted.cluster)] = known
@@ -173,7 +195,7 @@ class Sessions:
             body["request"] = {"gpus": wanted.gpus}
         if self.kernel_id:
             body["kernel_id"] = self.kernel_id
-        if notebook := self.notebook():
+        if notebook := self.notebook() or ("" if wanted.session else self.own):
             body["notebook"] = notebook
         info = self.gateway.start_session(wait=_START_WAIT, **body)
         said = ""
@@ -187,8 +209,8 @@ class Sessions:
         return info
 
     def notebook(self) -> str:
-        """The notebook's path, where somebody told us."""
-        return str(self._shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME") or "")
+        """The notebook's path, where somebody told us; "" for a process without one, whose sessions are its `own`."""
+        return notebook_path(self._shell.user_ns)
 
     # inside
 
@@ -283,17 +305,15 @@ def _facts(info: SessionInfo) -> dict[str, Any]:
         "cluster": info.cluster,
         "node": info.node,
         "gpu": info.label,
-        "queued_s": _between(info.created, info.started),
         "why": info.why,
     }
 
 
-def _between(created: str, started: str) -> float | None:
+def _moment(time_of: str) -> float:
     try:
-        passed = dt.datetime.fromisoformat(started) - dt.datetime.fromisoformat(created)
+        return dt.datetime.fromisoformat(time_of).timestamp()
     except ValueError:
-        return None
-    return round(passed.total_seconds(), 3)
+        return 0.0
 
 
 def _kernel_id(shell: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from remote_gpu.arguments import LINE_USAGE, LineError, Place, Verb, VerbLine, nearest
 from remote_gpu.cell import Cells
-from remote_gpu.cursors import newest_cursor
+from remote_gpu.cursors import last_seen, newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
@@ -54,7 +54,10 @@ class Verbs:
         }
         actions[line.verb](line)
 
-    def _status(self, _: VerbLine) -> None:
+    def _status(self, line: VerbLine) -> None:
+        if line.name:
+            _say(self._described(self._session(line.name)))
+            return
         attached = self._sessions.known()
         if not attached:
             cluster = self._sessions.resolved(Place()).cluster or "a fitting cluster"
@@ -62,8 +65,7 @@ class Verbs:
             return
         for each in attached:
             info = self._sessions.gateway.session(each.info.id)
-            running = "; a cell runs" if each.connection.busy else ""
-            _say(f"{_described(info)}{running}")
+            _say(self._described(info))
             if each.left is not None and each.left.outcome is None:
                 _say(f"  A cell was left running there: %remote_gpu attach {info.name}")
 
@@ -76,12 +78,12 @@ class Verbs:
         if not sessions:
             _say("No remote sessions. The first %%remote_gpu cell starts one.")
             return
-        rows = [(each.name, each.cluster, each.node, each.label, each.state.lower(), each.kernel.get("state", ""), each.id) for each in sessions]
+        rows = [(each.name, each.cluster, each.node, each.label, each.state.lower(), self._kernel(each), each.id) for each in sessions]
         _say(table(("session", "cluster", "node", "GPUs", "state", "kernel", "id"), rows))
 
     def _start(self, line: VerbLine) -> None:
         attached = self._sessions.of_cell(Place(line.name, line.cluster, line.gpus))
-        _say(_described(attached.info) + (f"\n{attached.info.why}" if attached.info.why else ""))
+        _say(self._described(attached.info) + (f"\n{attached.info.why}" if attached.info.why else ""))
 
     def _use(self, line: VerbLine) -> None:
         sessions = self._sessions.gateway.sessions()
@@ -114,14 +116,23 @@ class Verbs:
         running = Running(Execution(msg_id, claimed=True), self._output.sink(info.id))
         if before is not None:
             running.started = before.started
-        attached = self._sessions.join(info, after=after, claims=(msg_id,))
+        attached = self._join(info, after=after, claims=(msg_id,))
         running.facts = attached.facts
         attached.connection.follow(running)
         self._cells.finish(attached, running)
 
+    def _join(self, info: SessionInfo, *, after: int | None, claims: tuple[str, ...] = ()) -> Attached:
+        """A process without a notebook that takes up a session before it has any of its own goes on in it."""
+        alone = not self._sessions.known() and not self._sessions.notebook()
+        attached = self._sessions.join(info, after=after, claims=claims)
+        if alone and self._sessions.default == Place():
+            self._sessions.default = Place(info.name, info.cluster)
+            _say(f"Following cells run in session {info.name!r}, too.")
+        return attached
+
     def _replay_last(self, info: SessionInfo) -> None:
         running = Running(Execution("", claimed=True), self._output.sink(info.id))
-        attached = self._sessions.join(info, after=0)
+        attached = self._join(info, after=0)
         running.facts = attached.facts
         attached.connection.replay_last(running)
         self._cells.finish(attached, running)
@@ -176,9 +187,30 @@ class Verbs:
         mine = [each for each in sessions if notebook and each.notebook == notebook] or sessions
         if len(mine) == 1:
             return mine[0]
+        if mine and line.verb is Verb.ATTACH:
+            return self._last(mine)
         if not mine:
             raise LineError(f"There is no remote session to {line.verb}.")
         raise LineError(f"Which session? %remote_gpu {line.verb} NAME, with one of: {', '.join(each.name for each in mine)}.")
+
+    @staticmethod
+    def _last(sessions: Sequence[SessionInfo]) -> SessionInfo:
+        """The one that some kernel of this user saw something of last; else the one that started last."""
+        seen = last_seen()
+        return max(sessions, key=lambda each: (seen.get(each.id, 0.0), each.created))
+
+    def _described(self, info: SessionInfo) -> str:
+        where = " · ".join(part for part in (info.cluster, info.node, info.label) if part)
+        link = "" if info.link.upper() in ("", "CONNECTED") else f", link {info.link.lower()}"
+        return f"Session {info.name!r}: {where} · {self._kernel(info) or info.state.lower()}{link}"
+
+    def _kernel(self, info: SessionInfo) -> str:
+        """The kernel's state. Between idle and busy, a connection of ours knows better than the gateway, which is told with a delay."""
+        state = str(info.kernel.get("state") or "")
+        attached = self._sessions.by_id(info.id)
+        if attached is None or state not in ("idle", "busy"):
+            return state
+        return "busy" if attached.connection.busy else attached.connection.state or state
 
     def _session(self, name: str) -> SessionInfo:
         try:
@@ -188,13 +220,6 @@ class Verbs:
             raise LineError(f"There is no remote session {name!r}.{nearest(name, known)}") from None
         except RemoteGpuError as error:
             raise LineError(str(error)) from error
-
-
-def _described(info: SessionInfo) -> str:
-    where = " · ".join(part for part in (info.cluster, info.node, info.label) if part)
-    kernel = str(info.kernel.get("state") or info.state.lower())
-    link = "" if info.link.upper() in ("", "CONNECTED") else f", link {info.link.lower()}"
-    return f"Session {info.name!r}: {where} · {kernel}{link}"
 
 
 def _say(text: str) -> Any:

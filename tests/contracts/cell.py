@@ -35,7 +35,7 @@ class CellContract:
         assert self.remote(notebook, "kept + 1, os.getpid()").result == f"(42, {remote})"
 
     def test_both_streams_come_in_order(self, notebook):
-        code = "import sys\nfor n in range(50):\n    print('out', n, flush=True)\n    print('err', n, file=sys.stderr, flush=True)"
+        code = "import sys\nfor n in range(50):\n    print('out', n)\n    print('err', n, file=sys.stderr)"
         cell = self.remote(notebook, code)
         assert cell.stream("stdout").splitlines() == [f"out {n}" for n in range(50)]
         assert cell.stream("stderr").splitlines() == [f"err {n}" for n in range(50)]
@@ -209,7 +209,7 @@ class CellContract:
             ("%%remote_gpu --session 'a\n1", "quotation mark"),
             ("%%remote_gpu status\n1", "%remote_gpu status"),
             ("%remote_gpu stats", "Did you mean status?"),
-            ("%remote_gpu status now", "takes no name"),
+            ("%remote_gpu clusters now", "takes no name"),
             ("%remote_gpu use", "needs a name"),
             ("%remote_gpu use nowhere", "no session and no cluster"),
             ("%%remote_gpu --cluster nowhere\n1", "nowhere"),

@@ -38,7 +38,7 @@ def test_memory_counts():
 def test_the_same_inputs_give_the_same_answer_and_old_news_is_called_old():
     clusters = [a_cluster("a", 1, 1), a_cluster("b", 1, 1)]
     assert rank(ResourceRequest(), clusters, now=2000.0) == rank(ResourceRequest(), clusters, now=2000.0)
-    assert rank(ResourceRequest(), clusters, now=2000.0).sentence == "a: 1 of 1 GPUs free, as of 1000 s ago."
+    assert rank(ResourceRequest(), clusters, now=2000.0).sentence == "a: 1 of 1 GPUs free, last seen 16 min ago."
 
 
 def test_a_notebook_names_its_session_and_odd_characters_do_not_survive():
