@@ -10,14 +10,12 @@ Imports ipykernel, so only a process that has it preloaded imports this module.
 from __future__ import annotations
 
 import atexit
-import codecs
 import contextlib
 import fcntl
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,86 +23,17 @@ from typing import Any, NoReturn
 
 import ipykernel.kernelapp
 import zmq
-from ipykernel.iostream import IOPubThread, OutStream
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Float, Type, Unicode
 from traitlets.config import Config
 
+from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
 from remote_gpu.node.spawn import keep_only, replace_environment
 
 __all__ = ["RemoteKernel", "RemoteKernelApp", "become_kernel"]
 
-FIRST_FLUSH = 0.003
-"""Seconds that text waits after a pause: long enough for the two writes of a `print`."""
-
-BUSY_FLUSH = 0.025
-"""Seconds that text waits while more of it keeps coming."""
-
-_PAUSE = 0.05
-_FD_CHUNK = 64 * 1024
 _EXIT_FAILED = 70
-
-
-class RemoteOutStream(OutStream):
-    """Standard output and error: an adaptive flush interval, and descriptor-level output that is shown and not logged."""
-
-    _flushed = 0.0
-
-    def _schedule_flush(self) -> None:
-        if self._flush_pending:
-            return
-        self._flush_pending = True
-        delay = FIRST_FLUSH if time.monotonic() - self._flushed > _PAUSE else BUSY_FLUSH
-        self.pub_thread.schedule(lambda: self._io_loop.call_later(delay, self._flush))
-
-    def flush(self) -> None:
-        """Send what is held. The plain one hands over to its thread and waits, several times in each cell, even for nothing."""
-        if self._buffers:
-            super().flush()
-
-    def _flush(self) -> None:
-        super()._flush()
-        self._flushed = time.monotonic()
-
-    def fileno(self) -> int:
-        """The descriptor that a child process should write to, so that its output is shown too."""
-        descriptor = getattr(self, "_original_stdstream_fd", None)
-        return super().fileno() if descriptor is None else int(descriptor)
-
-    def _watch_pipe_fd(self) -> None:
-        if self._fid is None:
-            return
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        try:
-            while (data := os.read(self._fid, _FD_CHUNK)) and self._should_watch:
-                self.write(decoder.decode(data))
-        except (OSError, ValueError):  # closed below us
-            self._exc = sys.exc_info()
-
-
-class _PrivateIOPubThread(IOPubThread):
-    """ipykernel's thread, with an ipc socket in the session's folder where the plain one opens a TCP port.
-
-    It carries what forked children of the kernel print.
-    """
-
-    path = ""
-
-    def _setup_pipe_in(self) -> None:
-        socket = self.socket.context.socket(zmq.PULL)
-        socket.linger = 0
-        self._pipe_uuid = os.urandom(16)
-        socket.bind(f"ipc://{self.path}")
-        self._pipe_in = ipykernel.iostream.ZMQStream(socket, self.io_loop)
-        self._pipe_in.on_recv(self._handle_pipe_msg)
-
-    def _setup_pipe_out(self) -> tuple[zmq.Context[Any], zmq.Socket[bytes]]:
-        context = zmq.Context()
-        socket = context.socket(zmq.PUSH)
-        socket.linger = 3000
-        socket.connect(f"ipc://{self.path}")
-        return context, socket
 
 
 class RemoteKernel(IPythonKernel):
@@ -150,8 +79,8 @@ class RemoteKernelApp(IPKernelApp):
 
     def init_sockets(self) -> None:
         """Bind them; forked children of the kernel reach iopub through a private socket."""
-        _PrivateIOPubThread.path = self.side_socket
-        ipykernel.kernelapp.IOPubThread = _PrivateIOPubThread  # type: ignore[misc]
+        PrivateIOPubThread.path = self.side_socket
+        ipykernel.kernelapp.IOPubThread = PrivateIOPubThread  # type: ignore[misc]
         super().init_sockets()
 
     def init_iopub(self, context: Any) -> None:
