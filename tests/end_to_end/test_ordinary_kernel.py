@@ -177,7 +177,7 @@ def test_nbclient_sees_a_cell_that_fails(places):
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_jupyter_console_works_with_it(places):
+def test_jupyter_console_works_with_it_and_its_end_is_the_sessions_end(places):
     command = [sys.executable, ["-m", "jupyter_console", f"--kernel={KERNEL}", "--simple-prompt", "--no-confirm-exit"]]
     console = pexpect.spawn(*command, timeout=60, encoding="utf-8", env={**os.environ, "TERM": "dumb"})
     try:
@@ -188,9 +188,6 @@ def test_jupyter_console_works_with_it(places):
         console.expect(pexpect.EOF)
     finally:
         console.close(force=True)
-    with Gateway(find_gateway()) as gateway:  # a console that ends tells its manager nothing; the idle time would end the session
-        for session in gateway.sessions():
-            gateway.stop_session(session.id)
 
 
 def test_its_kernelspec_is_listed_like_any_other(places):
