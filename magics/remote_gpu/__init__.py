@@ -6,8 +6,7 @@ This package is the light half: what runs in the user's kernel (the magics) and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers take it; the module typing takes longer to import than Python to start
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -8,28 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
+from remote_gpu.base import MAX_SOCKET_PATH, base_folder
 from remote_gpu.errors import NotWritable
 
 __all__ = ["MAX_SOCKET_PATH", "check_private", "node_folder", "private_folder", "write_private"]
-
-MAX_SOCKET_PATH = 100
-"""Bytes that a socket's path may have; the smallest limit among the systems we run on is 104 with its NUL."""
-
-_ROOM_FOR_NAMES = 44  # "/<session>/<socket>" below a base folder
-
-
-def _base() -> Path:
-    chosen = os.environ.get("JUPYTER_REMOTE_GPU_FOLDER")
-    if chosen:
-        return Path(chosen)
-    temporary = tempfile.gettempdir()
-    if len(os.fsencode(temporary)) > MAX_SOCKET_PATH - _ROOM_FOR_NAMES - 16:
-        temporary = "/tmp"  # noqa: S108  a long TMPDIR leaves no room for a socket's path; the folder is checked below
-    return Path(temporary) / f"jrg-{os.getuid()}"
-
 
 def check_private(path: Path) -> None:
     """Raise `NotWritable` unless `path` is a real folder of this user that nobody else can enter."""
@@ -53,7 +37,7 @@ def private_folder(path: Path) -> Path:
 
 def node_folder(*names: str) -> Path:
     """A private folder below this machine's base folder, made when missing: ``/tmp/jrg-UID/NAME/…``."""
-    folder = private_folder(_base())
+    folder = private_folder(Path(base_folder()))
     for name in names:
         folder = private_folder(folder / name)
     return folder

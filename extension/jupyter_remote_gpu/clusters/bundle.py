@@ -21,7 +21,7 @@ from remote_gpu.folders import node_folder
 
 __all__ = ["Bundle"]
 
-_SHARED = ("__init__.py", "errors.py", "folders.py", "frames.py")
+_SHARED = ("__init__.py", "base.py", "errors.py", "folders.py", "frames.py")
 """Modules of remote_gpu beside the package `node` that its modules import."""
 
 _START = "from remote_gpu.node.__main__ import main\nmain()\n"

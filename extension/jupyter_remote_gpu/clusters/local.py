@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalCluster"]
 
 _OPTIONS = {"kind", "python"}
+_QUICK_START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from remote_gpu.node.__main__ import main; main()"
 _QUICK = 20.0  # seconds that a command may take which only asks
 _IDLE_SHARE = 0.1  # of its memory: a GPU of which less is in use counts as free
 _SMALL_GPU_MB = 4096  # what the driver and a desktop take is not a share of the memory
@@ -72,7 +73,7 @@ class LocalCluster:
         wanted = Allocation(self.name, kernel.session, node=platform.node(), folder=str(folder), detail="Starting on this machine.")
         yield wanted
         answer = await ask(
-            self._command("start"),
+            self._quick_command("start"),
             step=f"Starting a session on {self.name}",
             env=self._environment(),
             question=replace(kernel, env={**self._environment(), **extra}).json(),
@@ -93,7 +94,7 @@ class LocalCluster:
     async def open_stream(self, allocation: Allocation, session: SessionId) -> FrameStream:
         """The stdin and stdout of the node's ``attach``."""
         del allocation
-        argv = [self._python, "-I", "-S", str(self._bundle.path()), "attach", session]
+        argv = self._quick_command("attach", session)
         return await CommandStream.open(argv, env=self._environment(), cwd="/")
 
     async def release(self, allocation: Allocation) -> None:
@@ -112,6 +113,10 @@ class LocalCluster:
 
     def _command(self, *words: str) -> list[str]:
         return [self._python, str(self._bundle.path()), *words]
+
+    def _quick_command(self, *words: str) -> list[str]:
+        """A command that needs no installed package: Python starts in half the time without looking for them."""
+        return [self._python, "-I", "-S", "-c", _QUICK_START, str(self._bundle.path()), *words]
 
     def _environment(self) -> dict[str, str]:
         return allowed(self._settings.environment)

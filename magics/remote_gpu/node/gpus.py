@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Gpu", "architecture", "find_gpus", "gpu_report"]
+__all__ = ["Gpu", "all_gpus", "architecture", "find_gpus", "gpu_report", "visible_gpus"]
 
 _MIB = 1024**2
 _AMD_VENDOR = "0x1002"
@@ -35,17 +35,25 @@ def architecture() -> str:
 
 def find_gpus(environment: dict[str, str] | None = None) -> list[Gpu]:
     """The GPUs that a kernel with `environment` would see (CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES are heeded)."""
-    env = dict(os.environ) if environment is None else environment
+    return visible_gpus(all_gpus(), dict(os.environ) if environment is None else environment)
+
+
+def all_gpus() -> list[Gpu]:
+    """All GPUs of this machine, whatever is visible."""
     nvidia = _by_nvml()
-    if nvidia is None:
-        nvidia = _by_nvidia_smi()
-    found = _visible(nvidia, env.get("CUDA_VISIBLE_DEVICES"))
-    return found or _visible(_by_amdgpu(), env.get("ROCR_VISIBLE_DEVICES"))
+    return [*(_by_nvidia_smi() if nvidia is None else nvidia), *_by_amdgpu()]
 
 
-def gpu_report(environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """What `start` and `gpus` tell of this machine: {"arch", "accelerator", "gpus": […]}."""
-    gpus = find_gpus(environment)
+def visible_gpus(gpus: list[Gpu], env: dict[str, str]) -> list[Gpu]:
+    """Those of `gpus` that a kernel with the environment `env` would see: NVIDIA's, else AMD's."""
+    found = _visible([gpu for gpu in gpus if gpu.accelerator == "cuda"], env.get("CUDA_VISIBLE_DEVICES"))
+    return found or _visible([gpu for gpu in gpus if gpu.accelerator == "rocm"], env.get("ROCR_VISIBLE_DEVICES"))
+
+
+def gpu_report(environment: dict[str, str] | None = None, known: list[Gpu] | None = None) -> dict[str, Any]:
+    """What `start` and `gpus` tell of this machine: {"arch", "accelerator", "gpus": […]}; `known`: what `all_gpus` found before."""
+    env = dict(os.environ) if environment is None else environment
+    gpus = find_gpus(env) if known is None else visible_gpus(known, env)
     accelerator = gpus[0].accelerator if gpus else "cpu"
     return {"arch": architecture(), "accelerator": accelerator, "gpus": [asdict(gpu) for gpu in gpus]}
 

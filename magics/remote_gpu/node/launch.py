@@ -1,53 +1,39 @@
 """Starting a session: through the zygote of this Python, which is started first when there is none.
 
 The zygote inherits its listening socket, so that a request can be sent to it before it has finished its imports, and two
-starts at once meet at a lock. Meanwhile this process looks for GPUs.
+starts at once meet at a lock. A warm start does without all this: see `remote_gpu.node.quick`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
-import platform
 import socket
-import sys
-from collections.abc import Iterator
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from remote_gpu.errors import NotWritable, StartFailed, StartTimedOut, UsageProblem
-from remote_gpu.folders import node_folder, private_folder
+from remote_gpu.errors import StartFailed, StartTimedOut, UsageProblem
+from remote_gpu.folders import node_folder
 from remote_gpu.node import sessions
-from remote_gpu.node.gpus import gpu_report
-from remote_gpu.node.spawn import bundle_path, command_for, exec_environment
+from remote_gpu.node.quick import START_TIMEOUT
+from remote_gpu.node.spawn import command_for, exec_environment, point_to, zygote_path
 
-__all__ = ["complete", "end_zygotes", "prewarm", "run_here", "start"]
-
-START_TIMEOUT = 60.0
-"""Seconds that a start may take: a cold import of ipykernel from a network file system is slow."""
+__all__ = ["end_zygotes", "prewarm", "run_here", "start"]
 
 
 def start(request: dict[str, Any]) -> dict[str, Any]:
     """Start the session that `request` describes (or find it running); returns what `start` prints."""
     environment = _environment(request)
-    session = str(request.get("session", ""))
-    with _locked(sessions.session_folder(session).with_name(f".{session}.lock")):
-        state = sessions.find(session)
-        if state is not None:
-            return {"ok": True, **state, **_about(environment), "warm": True, "existing": True}
-        peer, warm = _ask_zygote(environment, request)
-        with peer:
-            about = _about(environment)
-            answer = _answer(peer, environment)
-    return {**answer, **about, "warm": warm} if answer.get("ok") else answer
-
-
-def complete(answer: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
-    """What a session itself answered, with what is known of this machine."""
-    return {**answer, **_about(_environment(request)), "warm": False} if answer.get("ok") else answer
+    sessions.session_folder(str(request.get("session", "")))
+    peer, warm = _ask_zygote(environment, request)
+    with peer:
+        answer = _answer(peer, environment)
+    if answer.get("declined"):
+        message = "This package was changed while the session started."
+        raise StartFailed(message, hint="Try again.")
+    return {**answer, "warm": warm} if answer.get("ok") else answer
 
 
 def prewarm(request: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +55,8 @@ def end_zygotes() -> dict[str, Any]:
             peer.recv(4096)
             ended += 1
         path.unlink(missing_ok=True)
+    for link in node_folder("z").glob("q-*"):
+        link.unlink(missing_ok=True)
     return {"ok": True, "ended": ended}
 
 
@@ -96,41 +84,12 @@ def _environment(request: dict[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in environment.items()}
 
 
-def _about(environment: dict[str, str]) -> dict[str, Any]:
-    return {"node": os.uname().nodename, "python": platform.python_version(), **gpu_report(environment)}
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        message = f"Cannot write {path}: {error.strerror}."
-        raise NotWritable(message, hint="Set JUPYTER_REMOTE_GPU_FOLDER to a writable folder on the node.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
-
-
-def _zygote_path(environment: dict[str, str]) -> Path:
-    """One zygote for each Python, version of this package and environment at birth."""
-    bundle = bundle_path()
-    version = max(path.stat().st_mtime_ns for path in (Path(bundle), *Path(bundle).glob("remote_gpu/**/*.py")))
-    described = [sys.executable, sys.version, bundle, version, sorted(exec_environment(environment).items())]
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
-    return private_folder(node_folder("z")) / f"{digest}.sock"
-
-
 def _ask_zygote(environment: dict[str, str], request: dict[str, Any]) -> tuple[socket.socket, bool]:
     """Send `request` to the zygote; returns the connection to read the answer from, and whether it was there already."""
-    path = _zygote_path(environment)
+    path = zygote_path(environment)
     line = json.dumps(request).encode() + b"\n"
     for attempt in (1, 2):
-        with _locked(path.with_suffix(".lock")):
+        with sessions.locked(path.with_suffix(".lock")):
             peer = _connected(path)
             warm = peer is not None
             if peer is None:
@@ -161,8 +120,6 @@ def _connected(path: Path) -> socket.socket | None:
 
 
 def _spawn_zygote(path: Path, environment: dict[str, str]) -> None:
-    import subprocess  # a warm start does without it
-
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
@@ -180,6 +137,7 @@ def _spawn_zygote(path: Path, environment: dict[str, str]) -> None:
             )
         finally:
             os.close(descriptor)
+    point_to(path)
 
 
 def _log_tail(path: Path) -> str:
@@ -203,6 +161,6 @@ def _answer(peer: socket.socket, environment: dict[str, str]) -> dict[str, Any]:
     try:
         answer = json.loads(line)
     except ValueError as error:
-        message = f"The session did not start on {os.uname().nodename}. It said: {_log_tail(_zygote_path(environment))}"
+        message = f"The session did not start on {os.uname().nodename}. It said: {_log_tail(zygote_path(environment))}"
         raise StartFailed(message) from error
     return dict(answer)

@@ -78,7 +78,7 @@ class RemoteOutStream(OutStream):
         buffers, self._buffers = self._buffers, defaultdict(io.StringIO)
         return buffers
 
-    def write(self, string: str) -> int | None:
+    def write(self, string: str) -> int | None:  # type: ignore[override]  # as OutStream has it
         """Hold `string` for a moment, behind all that was printed before."""
         with self._order.lock:
             self._order.turn(self)

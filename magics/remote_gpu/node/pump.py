@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 
 __all__ = ["SILENCE", "pump"]
@@ -37,9 +36,8 @@ class _Way:
         self.waiting = self.waiting[os.write(self.target, self.waiting) :]
 
 
-def pump(peer: socket.socket, source: int = 0, target: int = 1, silence: float = SILENCE) -> None:
-    """Copy until a side ends; `peer` is the connected session socket, `source` and `target` are descriptors."""
-    there = peer.fileno()
+def pump(there: int, source: int = 0, target: int = 1, silence: float = SILENCE) -> None:
+    """Copy until a side ends; all are descriptors, `there` of the session's connected socket."""
     up, down = _Way(source, there), _Way(there, target)
     for descriptor in (source, target, there):
         os.set_blocking(descriptor, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -19,7 +21,7 @@ from remote_gpu.frames import PROTOCOL, FrameReader, Kind, encode, encode_json, 
 from remote_gpu.node.names import SOCKET_NAME, STATE_NAME
 from remote_gpu.node.spawn import alive, start_time
 
-__all__ = ["call", "connect", "find", "running", "session_folder", "stop", "write_state"]
+__all__ = ["call", "connect", "find", "locked", "running", "session_folder", "stop", "write_state"]
 
 _SESSION = re.compile(r"[a-z0-9]{1,32}")
 _TERM_GRACE = 4.0
@@ -62,6 +64,27 @@ def find(session: str) -> dict[str, Any] | None:
             return None
     shutil.rmtree(folder, ignore_errors=True)
     return None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it; who finds it removed by its last holder takes a new one."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            message = f"Cannot write {path}: {error.strerror}."
+            raise NotWritable(message, hint="Set JUPYTER_REMOTE_GPU_FOLDER to a writable folder on the node.") from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def running() -> Iterator[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import sys
 from pathlib import Path
 
 import remote_gpu
+from remote_gpu.folders import node_folder
+from remote_gpu.node.quick import link_name
 
 __all__ = [
     "adopt_orphans",
@@ -19,8 +23,10 @@ __all__ = [
     "give_back_memory",
     "keep_only",
     "kill_children",
+    "point_to",
     "replace_environment",
     "start_time",
+    "zygote_path",
 ]
 
 _EXEC_NAMES = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME")
@@ -48,6 +54,24 @@ def exec_environment(environment: dict[str, str]) -> dict[str, str]:
     own = {name: os.environ[name] for name in _OWN_NAMES if name in os.environ}
     chosen = {name: value for name, value in environment.items() if name in _EXEC_NAMES or name.startswith(_EXEC_PREFIXES)}
     return {"PATH": os.defpath, **chosen, **own}
+
+
+def zygote_path(environment: dict[str, str]) -> Path:
+    """The socket of the zygote for this Python, this version of this package and `environment` at birth."""
+    bundle = bundle_path()
+    version = max(path.stat().st_mtime_ns for path in (Path(bundle), *Path(bundle).glob("remote_gpu/**/*.py")))
+    described = [sys.executable, sys.version, bundle, version, sorted(exec_environment(environment).items())]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+    return node_folder("z") / f"{digest}.sock"
+
+
+def point_to(zygote: Path) -> None:
+    """Let `remote_gpu.node.quick` find this zygote first."""
+    link = zygote.with_name(link_name(bundle_path()))
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(zygote.name)
+    temporary.replace(link)
 
 
 def replace_environment(environment: dict[str, str]) -> None:

@@ -7,30 +7,38 @@ without ZMQ context and without open files but its socket, so that forking it is
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
 import os
+import platform
 import select
 import signal
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from remote_gpu.errors import NoKernelPackage, RemoteGpuError, StartFailed
 from remote_gpu.folders import private_folder
+from remote_gpu.node import sessions
+from remote_gpu.node.gpus import Gpu, all_gpus, gpu_report
 from remote_gpu.node.names import LOG_NAME
-from remote_gpu.node.sessions import session_folder, write_state
-from remote_gpu.node.spawn import detach_stdio, keep_only, replace_environment
+from remote_gpu.node.spawn import detach_stdio, keep_only, replace_environment, zygote_path
 
-__all__ = ["IDLE", "main", "receive_line", "run_session", "serve", "warm_up"]
+if TYPE_CHECKING:
+    from remote_gpu.node.supervisor import Supervisor
+
+__all__ = ["IDLE", "Scout", "main", "receive_line", "run_session", "serve", "warm_up"]
 
 IDLE = 1800.0
 """Seconds without a request after which the zygote ends."""
 
 _CHECK_EVERY = 5.0
+_LOOK = 12.0  # seconds that a driver may take to tell of its GPUs
 _REQUEST_LIMIT = 4 * 1024**2
 _NEEDED = ("zmq", "jupyter_client", "ipykernel.kernelapp", "remote_gpu.node.kernel", "remote_gpu.node.supervisor")
 _LATE = (
@@ -66,6 +74,37 @@ def warm_up() -> None:
     gc.freeze()
 
 
+class Scout:
+    """Looks for GPUs once, in a child of its own: a driver's library is not to be in a process that forks."""
+
+    def __init__(self) -> None:
+        self._gpus: list[Gpu] | None = None
+        self._reading, writing = os.pipe()
+        if os.fork() == 0:
+            self._look(writing)
+        os.close(writing)
+
+    def found(self) -> list[Gpu]:
+        """All GPUs of this machine; waits when they are still looked for."""
+        if self._gpus is None:
+            self._gpus = []
+            ready, _, _ = select.select([self._reading], [], [], _LOOK)
+            with os.fdopen(self._reading, "rb") as file:
+                text = file.read() if ready else b""
+            with contextlib.suppress(ValueError, TypeError):
+                self._gpus = [Gpu(**each) for each in json.loads(text)]
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+        return self._gpus
+
+    @staticmethod
+    def _look(writing: int) -> NoReturn:
+        try:
+            os.write(writing, json.dumps([asdict(gpu) for gpu in all_gpus()]).encode())
+        finally:
+            os._exit(0)
+
+
 def receive_line(peer: socket.socket) -> bytes:
     """Everything up to the first newline (or the end)."""
     data = b""
@@ -82,6 +121,7 @@ def serve(listener: socket.socket) -> None:
     path = Path(listener.getsockname())
     inode = path.stat().st_ino
     failure: RemoteGpuError | None = None
+    scout = Scout()
     try:
         warm_up()
     except NoKernelPackage as error:
@@ -94,7 +134,7 @@ def serve(listener: socket.socket) -> None:
             peer, _ = listener.accept()
             with peer:
                 last = time.monotonic()
-                if not _handle(peer, listener, failure):
+                if not _handle(peer, listener, scout, failure):
                     break
         elif failure is not None or not _still_ours(path, inode):
             return
@@ -108,7 +148,7 @@ def _still_ours(path: Path, inode: int) -> bool:
         return False
 
 
-def _handle(peer: socket.socket, listener: socket.socket, failure: RemoteGpuError | None) -> bool:
+def _handle(peer: socket.socket, listener: socket.socket, scout: Scout, failure: RemoteGpuError | None) -> bool:
     """Answer one request; False when it asks the zygote to end."""
     peer.settimeout(10)
     try:
@@ -121,9 +161,14 @@ def _handle(peer: socket.socket, listener: socket.socket, failure: RemoteGpuErro
     if failure is not None:
         _answer(peer, {"ok": False, "problem": failure.problem()})
         return True
+    environment = request.get("env") or {}
+    if not isinstance(environment, dict) or zygote_path(environment).name != Path(listener.getsockname()).name:
+        _answer(peer, {"declined": True})  # born in another environment, or before an upgrade
+        return True
+    gpus = scout.found()
     middle = os.fork()
     if middle == 0:
-        _detach(peer, listener, request)
+        _detach(peer, listener, request, gpus)
     os.waitpid(middle, 0)
     return True
 
@@ -135,7 +180,7 @@ def _answer(peer: socket.socket, value: dict[str, Any]) -> None:
         return
 
 
-def _detach(peer: socket.socket, listener: socket.socket, request: dict[str, Any]) -> NoReturn:
+def _detach(peer: socket.socket, listener: socket.socket, request: dict[str, Any], gpus: list[Gpu]) -> NoReturn:
     """In the first child: fork again, so that the session has no parent but init."""
     os.setsid()
     if os.fork() != 0:
@@ -144,7 +189,7 @@ def _detach(peer: socket.socket, listener: socket.socket, request: dict[str, Any
     answered = peer.detach()
     keep_only(answered)
     peer = socket.socket(fileno=answered)
-    code = run_session(request, lambda value: _answer_once(peer, value))
+    code = run_session(request, lambda value: _answer_once(peer, value), gpus)
     os._exit(code)
 
 
@@ -153,42 +198,55 @@ def _answer_once(peer: socket.socket, value: dict[str, Any]) -> None:
     peer.close()
 
 
-def run_session(request: dict[str, Any], answer: Any, *, detached: bool = True) -> int:
+def run_session(request: dict[str, Any], answer: Any, gpus: list[Gpu], *, detached: bool = True) -> int:
     """Be the supervisor of the session that `request` describes until it is over; returns an exit code.
 
     `answer` is called once, with what `start` prints: as soon as the session listens, or with the problem.
     """
-    from remote_gpu.node.calls import SessionPlan
-    from remote_gpu.node.supervisor import Supervisor
-
     try:
-        session = str(request["session"])
-        environment = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
-        folder = private_folder(session_folder(session))
-        replace_environment(environment)
-        cwd = _enter(request.get("cwd"))
-        os.umask(0o077)
-        if detached:
-            detach_stdio(folder / LOG_NAME)
-        plan = SessionPlan(
-            session,
-            environment,
-            cwd,
-            float(request.get("idle_timeout") or 0),
-            float(request.get("unattended_timeout") or 0),
-            int(request.get("journal_limit") or 0),
-        )
-        supervisor = Supervisor(plan, folder)
-        state = write_state(folder, session)
+        found = sessions.session_folder(str(request["session"]))
+        with sessions.locked(found.with_name(f".{found.name}.lock")):
+            state = sessions.find(found.name)
+            if state is not None:
+                answer({"ok": True, **state, **_about(request, gpus), "warm": True, "existing": True})
+                return 0
+            supervisor, state = _set_up(request, found, detached=detached)
     except RemoteGpuError as error:
         answer({"ok": False, "problem": error.problem()})
         return 1
     except (OSError, ValueError, TypeError, KeyError) as error:
         answer({"ok": False, "problem": StartFailed(f"The session could not be set up on this node: {error}.").problem()})
         return 1
-    answer({"ok": True, **state, "folder": str(folder), "cwd": cwd})
+    answer({"ok": True, **state, **_about(request, gpus), "warm": True})
     supervisor.run()
     return 0
+
+
+def _about(request: dict[str, Any], gpus: list[Gpu]) -> dict[str, Any]:
+    return {"node": os.uname().nodename, "python": platform.python_version(), **gpu_report(request.get("env") or {}, gpus)}
+
+
+def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[Supervisor, dict[str, Any]]:
+    from remote_gpu.node.calls import SessionPlan
+    from remote_gpu.node.supervisor import Supervisor
+
+    environment = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
+    private_folder(folder)
+    replace_environment(environment)
+    cwd = _enter(request.get("cwd"))
+    os.umask(0o077)
+    if detached:
+        detach_stdio(folder / LOG_NAME)
+    plan = SessionPlan(
+        folder.name,
+        environment,
+        cwd,
+        float(request.get("idle_timeout") or 0),
+        float(request.get("unattended_timeout") or 0),
+        int(request.get("journal_limit") or 0),
+    )
+    supervisor = Supervisor(plan, folder)
+    return supervisor, {**sessions.write_state(folder, folder.name), "folder": str(folder), "cwd": cwd}
 
 
 def _enter(cwd: str | None) -> str:
