@@ -3,6 +3,7 @@
 It runs in whichever process made the `KernelManager`: the Jupyter server, nbclient, a console, a plain script without a
 running event loop. So it keeps no task and no socket: each step is a call of the gateway's REST API from a worker thread, in the gateway's own
 process too. What a manager deletes (its front's sockets, at each shutdown and restart) is bound again before a restart returns.
+When the gateway is gone, the next call finds or starts another one and attaches there under the same id, so that clients go on where they were.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Float, Unicode
 
-from remote_gpu.discovery import GatewayRecord, find_gateway, find_or_start_gateway
-from remote_gpu.errors import GatewayUnavailable, RemoteGpuError, StartFailed, StartTimedOut, UnknownSession, UsageProblem
+from remote_gpu.discovery import GatewayRecord, find_gateway, find_or_start_gateway, read_record
+from remote_gpu.errors import GatewayUnavailable, RemoteGpuError, SessionEnded, StartFailed, StartTimedOut, UnknownSession, UsageProblem
 from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
 
 if TYPE_CHECKING:
@@ -43,8 +45,12 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
     attachment_id: str = ""
     owner: bool = False
     """Whether shutting the kernel down ends the session; a session that was only joined goes on."""
-    _record: GatewayRecord | None = None
+    _home: GatewayRecord | None = None  # the gateway that serves the front
     _given_up: bool = False  # the manager does not wait for the kernel any longer
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._moving = threading.Lock()  # calls come from several threads at once, and one of them moves
 
     @property
     def has_process(self) -> bool:
@@ -87,9 +93,13 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
             found = await self._ask(lambda gateway: gateway.start_session(wait=self.start_timeout, **wanted), start=True)
         self.owner = not self.session
         _check_running(found, self.start_timeout)
+        self.take(found, await self._ask(lambda gateway: self._attach(gateway, found.id), start=True))
+
+    def _attach(self, gateway: Gateway, session: str) -> AttachmentInfo:
         role = "owner" if self.owner else "editor"  # an editor's shutdown_request is refused: who joined ends nothing
-        attached = await self._ask(lambda gateway: gateway.attach(found.id, role=role, own_kernel_id=self.kernel_id))
-        self.take(found, attached)
+        attached = gateway.attach(session, role=role, own_kernel_id=self.kernel_id)
+        self._home = gateway.record
+        return attached
 
     def take(self, session: SessionInfo, attachment: AttachmentInfo) -> None:
         """Be the provisioner of a session that runs already, through `attachment`."""
@@ -107,8 +117,8 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
         if not self.session_id or self._given_up:
             return _GONE
         try:
-            found = await self._ask(lambda gateway: gateway.session(self.session_id))
-        except UnknownSession:
+            found = await self._ask(lambda gateway: gateway.session(self.session_id), start=self._home is not None)
+        except (UnknownSession, SessionEnded):
             return _GONE
         except RemoteGpuError:
             return None
@@ -123,7 +133,7 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
     async def send_signal(self, signum: int) -> None:
         """SIGINT interrupts, SIGTERM and SIGKILL end; raises `UsageProblem` for any other signal but 0."""
         if signum == signal.SIGINT:
-            await self._ask(lambda gateway: gateway.interrupt(self.session_id))
+            await self._ask(lambda gateway: gateway.interrupt(self.session_id), start=True)
         elif signum in {signal.SIGTERM, signal.SIGKILL}:
             await self.kill()
         elif signum:
@@ -147,9 +157,10 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
         if restart or not self.session_id:
             return
         session, attachment, self.session_id, self.attachment_id = self.session_id, self.attachment_id, "", ""
+        self._home = None
         try:
             if self.owner:
-                await self._ask(lambda gateway: gateway.stop_session(session))
+                await self._ask(lambda gateway: gateway.stop_session(session), start=True)
             elif attachment:
                 await self._ask(lambda gateway: gateway.detach(session, attachment))
         except GatewayUnavailable as error:
@@ -173,11 +184,15 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
         return await asyncio.to_thread(self._call, call, start=start)
 
     def _call(self, call: Callable[[Gateway], _Answer], *, start: bool) -> _Answer:
-        record = find_or_start_gateway() if start else (find_gateway() or self._record)
+        home = self._home and read_record(self._home.file)
+        record = home or (find_or_start_gateway() if start else find_gateway())
         if record is None:
             raise GatewayUnavailable("No gateway runs on this machine.", hint="Remote sessions keep running without one.")
-        self._record = record
         with Gateway(record) as gateway:
+            with self._moving:
+                if self._home is not None and not _same(self._home, record):
+                    self.log.info("The gateway is gone; the session %s goes on through process %d.", self.session_id, record.pid)
+                    self._attach(gateway, self.session_id)
             return call(gateway)
 
 
@@ -194,6 +209,10 @@ def connection_info(file: Path) -> KernelConnectionInfo:
         message = f"The connection file {file} cannot be used: {error}."
         raise StartFailed(message, hint="Start the kernel again.") from error
     return cast("KernelConnectionInfo", info)
+
+
+def _same(one: GatewayRecord, other: GatewayRecord) -> bool:
+    return (one.pid, one.start_time) == (other.pid, other.start_time)
 
 
 def _own_environment(env: Mapping[str, str]) -> dict[str, str]:

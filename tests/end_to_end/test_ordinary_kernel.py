@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -188,6 +189,34 @@ def test_jupyter_console_works_with_it_and_its_end_is_the_sessions_end(places):
         console.expect(pexpect.EOF)
     finally:
         console.close(force=True)
+
+
+COUNT = """import time, pathlib
+for n in range(160):
+    print(n, flush=True)
+    if n == 20:
+        pathlib.Path({flag!r}).touch()
+    time.sleep(0.02)
+print('end')"""
+
+
+def test_a_gateway_that_is_killed_under_a_running_cell_costs_nbclient_nothing(places, wait_until, times=2):
+    path, flag = places.base / "c.ipynb", places.base / "flag"
+    sources = ["x = 1", COUNT.format(flag=str(flag)), "x + 1"] * times
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)
+    command = [sys.executable, "-m", "jupyter", "execute", "--inplace", f"--kernel_name={KERNEL}", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for _ in range(times):
+            assert wait_until(flag.exists, TIME)
+            flag.unlink()
+            record = find_gateway()
+            os.kill(record.pid, signal.SIGKILL)
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, said
+    done = nbformat.read(path, 4).cells
+    for _, count, last in zip(*[iter(done)] * 3, strict=True):
+        assert "".join(output["text"] for output in count.outputs).split() == [str(n) for n in range(160)] + ["end"]
+        assert last.outputs[0]["data"]["text/plain"] == "2"
 
 
 def test_its_kernelspec_is_listed_like_any_other(places):

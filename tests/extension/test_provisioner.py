@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import types
 
 import pytest
 from jupyter_client.kernelspec import KernelSpec
@@ -20,9 +21,11 @@ class FakeGateway:
     """A gateway with one session, whose state the test sets; `fails` raises at the named call."""
 
     def __init__(self, folder) -> None:
+        self.record = types.SimpleNamespace(pid=1, start_time=1, file=None)
         self.calls: list[str] = []
         self.wanted: dict = {}
         self.attached: dict = {}
+        self.lives = True
         self.state = "running"
         self.detail = ""
         self.kernel: dict = {"state": "idle"}
@@ -76,8 +79,9 @@ class FakeGateway:
 @pytest.fixture
 def gateway(places, monkeypatch):
     fake = FakeGateway(places.folder)
-    monkeypatch.setattr(module, "find_gateway", object)
-    monkeypatch.setattr(module, "find_or_start_gateway", object)
+    monkeypatch.setattr(module, "find_gateway", lambda: fake.record)
+    monkeypatch.setattr(module, "find_or_start_gateway", lambda: fake.record)
+    monkeypatch.setattr(module, "read_record", lambda _file: fake.record if fake.lives else None)
     monkeypatch.setattr(module, "Gateway", lambda _record: fake)
     return fake
 
@@ -160,6 +164,17 @@ async def test_a_gateway_that_is_away_is_not_a_dead_kernel(provisioner, gateway)
     await launched(provisioner)
     gateway.fails["session"] = GatewayUnavailable("away")
     assert await provisioner.poll() is None
+
+
+async def test_when_the_gateway_is_gone_it_attaches_once_through_the_next_one_under_the_same_id(provisioner, gateway):
+    await launched(provisioner)
+    gateway.lives, gateway.record = False, types.SimpleNamespace(pid=2, start_time=2, file=None)
+    calls = len(gateway.calls)
+    assert await asyncio.gather(*(provisioner.poll() for _ in range(3))) == [None] * 3
+    gateway.lives = True
+    assert await provisioner.poll() is None
+    assert gateway.calls[calls:].count("attach") == 1
+    assert gateway.attached == {"role": "owner", "own_kernel_id": "k-1"}
 
 
 @pytest.mark.parametrize(
