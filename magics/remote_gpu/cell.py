@@ -59,6 +59,8 @@ class Cells:
             outcome = self._followed(attached, running)
         except (CellLost, SessionEnded, UnknownSession) as error:
             self._lost(attached, running, error)
+            if not isinstance(error, CellLost):
+                self._sessions.forget(attached.info.id)
             raise
         except RemoteGpuError as error:
             if running is attached.left:

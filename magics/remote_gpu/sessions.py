@@ -89,7 +89,11 @@ class Sessions:
         if connection.death is not None:
             return self._after_death(wanted, attached, connection.death)
         if not self._front_lives(attached):
-            self.reconnect(attached)
+            try:
+                self.reconnect(attached)
+            except (SessionEnded, UnknownSession) as error:
+                self.forget(attached.info.id)
+                raise type(error)(error.message, hint="The next cell starts a new session.") from error
         return attached
 
     def resolved(self, place: Place) -> Place:

@@ -127,7 +127,8 @@ class Verbs:
         attached = self._sessions.join(info, after=after, claims=claims)
         if alone and self._sessions.default == Place():
             self._sessions.default = Place(info.name, info.cluster)
-            _say(f"Following cells run in session {info.name!r}, too.")
+            sys.stderr.write(f"Session {info.name!r}; following cells run in it, too.\n")
+            sys.stderr.flush()
         return attached
 
     def _replay_last(self, info: SessionInfo) -> None:

@@ -127,7 +127,7 @@ def test_attach_in_a_new_kernel_replays_what_the_dead_one_missed(module_places):
     go.touch()
     with Notebook(LOAD) as second:
         cell = second.run("%remote_gpu attach survivor")
-        assert cell.text.split() == [str(n) for n in range(100)]
+        assert cell.stream("stdout").split() == [str(n) for n in range(100)]
         assert cell.result == "'result'"
         assert cell.record["complete"]
         assert second.run("%%remote_gpu --session survivor\nn").result == "99"
@@ -142,7 +142,7 @@ def test_attach_without_a_trace_of_an_earlier_kernel_replays_the_last_cell_whole
         file.unlink()
     with Notebook(LOAD) as second:
         cell = second.run("%remote_gpu attach whole")
-        assert cell.text == "the last cell\n"
+        assert cell.stream("stdout") == "the last cell\n"
         assert cell.error == "KeyError"
         second.run("%remote_gpu stop whole")
 
