@@ -96,10 +96,35 @@ def merge(items: deque[Item]) -> None:
         last = items.popleft()
         size += last.size
     if len(pieces) > 1:
-        content_part = json.dumps({"name": name, "text": "".join(pieces)}).encode()
-        items.appendleft(Item(last.number, [*last.parts[:3], content_part], size))
+        items.appendleft(_text_item(last.number, last, name or "", "".join(pieces)))
     elif pieces:
         items.appendleft(first)
+
+
+def split(item: Item) -> list[Item]:
+    """A long text in pieces that follow each other: a single message above the limit would be dropped whole.
+
+    Only with the last piece has the item been taken.
+    """
+    content = _content(item) if item.size > 2 * _MERGED and _is_text(item) else None
+    if content is None:
+        return [item]
+    name, text = content
+    step = max(len(text) * _MERGED // item.size, 1)
+    texts = [text[start : start + step] for start in range(0, len(text), step)]
+    pieces = [_text_item(item.number - 1, item, name, each) for each in texts]
+    pieces[-1].number = item.number
+    return pieces
+
+
+def _text_item(number: int, like: Item, name: str, text: str) -> Item:
+    content = {"name": name, "text": text}
+    try:
+        body = json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair: it has no other form
+        body = json.dumps(content).encode()
+    parts = [*like.parts[:3], body]
+    return Item(number, parts, sum(len(part) for part in parts))
 
 
 def _is_text(item: Item) -> bool:
@@ -144,7 +169,7 @@ class Output:
 
     def add(self, item: Item) -> None:
         """Publish after everything that came before."""
-        self._queue.append(item)
+        self._queue.extend(split(item) if self._pace else (item,))
         if self._timer is None and not self._held:
             self._pump()
 

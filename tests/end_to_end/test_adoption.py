@@ -199,3 +199,25 @@ async def test_a_restart_through_rest_gives_an_empty_kernel_in_the_same_session(
     assert after["id"] == before["id"]
     assert after["kernel"]["incarnation"] == before["kernel"]["incarnation"] + 1
     connection.close()
+
+
+FLOOD = """print(*range(1_700_000), sep='\\n')
+for n in range(1_700_000, 1_800_000):
+    print(n)
+print('end')"""
+
+
+async def test_thirteen_megabytes_in_one_cell_all_reach_the_notebook_at_the_servers_own_limits(start):
+    server = start()
+    await server.first_answer("/api/status")
+    kernel_id, client = (await server.ask("/api/sessions", "POST", NOTEBOOK))["kernel"]["id"], uuid.uuid4().hex
+    connection = await server.connect(kernel_id, client)
+    await connection.write_message(request(FLOOD, client))
+    text = []
+    async with asyncio.timeout(4 * TIME):
+        while not (text and text[-1].endswith("end\n")):
+            content = json.loads(await connection.read_message())
+            if content["msg_type"] == "stream":
+                text.append(content["content"]["text"])
+    assert "".join(text).split() == [*map(str, range(1_800_000)), "end"]
+    connection.close()

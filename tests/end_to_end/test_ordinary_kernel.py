@@ -200,7 +200,8 @@ for n in range(160):
 print('end')"""
 
 
-def test_a_gateway_that_is_killed_under_a_running_cell_costs_nbclient_nothing(places, wait_until, times=2):
+def test_a_gateway_that_is_killed_under_a_running_cell_costs_nbclient_nothing(places, wait_until):
+    times = 2
     path, flag = places.base / "c.ipynb", places.base / "flag"
     sources = ["x = 1", COUNT.format(flag=str(flag)), "x + 1"] * times
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)

@@ -7,13 +7,14 @@ import json
 import stat
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from tests.fakes.client import Client, parts_of
 from tests.fakes.node import WINDOW, FakeNode
 
 from jupyter_remote_gpu.front import Front, Pace, read_cursor
-from jupyter_remote_gpu.front_output import Item, merge
+from jupyter_remote_gpu.front_output import Item, merge, split
 from jupyter_remote_gpu.link import Link
 from remote_gpu.errors import NotAllowed, NotWritable, SessionEnded
 from remote_gpu.folders import node_folder
@@ -309,3 +310,21 @@ def test_a_pace_stays_below_what_the_server_drops_and_starts_anew_at_idle():
     assert pace.wait(idle, now) == 0.0
     pace.count(idle, now)
     assert pace.wait(text, now) == 0.0
+
+
+def test_a_long_text_goes_in_pieces_below_the_limit_and_counts_as_taken_with_the_last():
+    text = "".join(f"{n} \N{SNOWMAN} \n" for n in range(200_000))
+    parts = [memoryview(part) for part in parts_of("stream", {"name": "stdout", "text": text})]
+    item = Item(7, parts, sum(len(part) for part in parts))
+    pieces = split(item)
+    assert len(pieces) > 5
+    assert max(piece.size for piece in pieces) < 600_000
+    assert [piece.number for piece in pieces] == [6] * (len(pieces) - 1) + [7]
+    assert "".join(json.loads(bytes(piece.parts[3]))["text"] for piece in pieces) == text
+    assert split(Item(1, parts_of("stream", {"name": "stdout", "text": "x"}), 10)) == [Item(1, ANY, 10)]
+
+
+def test_text_that_is_no_valid_unicode_can_be_cut_and_merged():
+    parts = parts_of("stream", {"name": "stdout", "text": "\ud800" * 200_000})
+    pieces = split(Item(1, parts, sum(len(part) for part in parts)))
+    assert "".join(json.loads(bytes(piece.parts[3]))["text"] for piece in pieces) == "\ud800" * 200_000
