@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_core.paths import jupyter_data_dir
+from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from remote_gpu.errors import NotWritable
 
@@ -64,9 +63,8 @@ def write_kernelspecs(clusters: Iterable[str]) -> list[str]:
     wanted = {kernel_name(cluster): describe(cluster) for cluster in clusters}
     mine = _mine()
     changed = [name for name in mine if name not in wanted]
-    installed = KernelSpecManager(kernel_dirs=[path for path in KernelSpecManager().kernel_dirs if Path(path) != kernels_folder()])
     for name, content in wanted.items():
-        if mine.get(name) == content or (name not in mine and _installed(installed, name)):
+        if mine.get(name) == content or (name not in mine and _installed(name)):
             continue
         changed.append(name)
         _write(kernels_folder() / name, content)
@@ -75,8 +73,9 @@ def write_kernelspecs(clusters: Iterable[str]) -> list[str]:
     return sorted(changed)
 
 
-def _installed(manager: KernelSpecManager, name: str) -> bool:
-    return name in manager.find_kernel_specs()
+def _installed(name: str) -> bool:
+    """Whether the kernelspec lies elsewhere; a `KernelSpecManager` would import all of IPython, and a server waits for us to load."""
+    return any((Path(folder) / name / "kernel.json").is_file() for folder in jupyter_path("kernels") if Path(folder) != kernels_folder())
 
 
 def _mine() -> dict[str, dict[str, Any]]:

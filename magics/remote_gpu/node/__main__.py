@@ -16,6 +16,7 @@ Every verb but ``attach`` prints one line, ``JRG {json}``, whatever a login shel
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         if answer is not None:
             sys.stdout.buffer.write(b"JRG " + answer)
             sys.stdout.flush()
-            sys.exit(0 if answer.startswith(b'{"ok": true') else 1)
+            os._exit(0 if answer.startswith(b'{"ok": true') else 1)  # nothing is left to be put in order, and somebody waits
     if sys.version_info >= (3, 10) and words[:1] == ["attach"] and len(words) > 1:
         from remote_gpu.node import quick
 
