@@ -92,6 +92,8 @@ def _fork(arguments: Sequence[str], idle: float, lock: int) -> int:
         os.chdir("/")
         _write_to_log()
         os._exit(serve(arguments, idle=idle, lock=lock))
+    except SystemExit as end:  # its reason is in the log already
+        os._exit(end.code if isinstance(end.code, int) else 1)
     except BaseException:  # noqa: BLE001  the child must never return into its parent's code
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()

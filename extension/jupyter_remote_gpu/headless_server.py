@@ -49,7 +49,11 @@ def run(arguments: list[str], unused_time: float) -> None:
     server = HeadlessServer.instance(**settings)
     server.initialize(arguments, find_extensions=False, new_httpserver=False)
     extension = server.extension_manager.extensions.get(_EXTENSION)
-    if extension is None or not server.extension_manager.extension_apps.get(_EXTENSION):
+    apps = server.extension_manager.extension_apps.get(_EXTENSION) or ()
+    if apps and all(app.gateway is None for app in apps):
+        server.log.critical("The gateway ends, because it cannot run here.")
+        raise SystemExit(1)
+    if extension is None or not apps:
         server.log.critical("The extension %s did not load.", _EXTENSION)
         raise SystemExit(1)
     server.start()

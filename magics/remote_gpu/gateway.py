@@ -124,18 +124,19 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentInfo:
-    """One attachment: the connection file of its front, and the journal's last number (`head`) when it was made."""
+    """One attachment: its front's connection file, that file's SHA-256, and the journal's last number (`head`) when it was made."""
 
     id: str
     connection_file: Path
     session: SessionInfo
     head: int = 0
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From the answer's JSON."""
         session = SessionInfo.of(data["session"])
-        return cls(data["id"], Path(data["connection_file"]), session, int(data.get("head") or 0))
+        return cls(data["id"], Path(data["connection_file"]), session, int(data.get("head") or 0), str(data.get("fingerprint") or ""))
 
 
 @dataclass(frozen=True, slots=True)

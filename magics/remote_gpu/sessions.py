@@ -24,6 +24,7 @@ from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
 from remote_gpu.kernel import Connection
 from remote_gpu.pump import Pump
 from remote_gpu.running import Running
+from remote_gpu.trust import check_connection_file
 from remote_gpu.whose import notebook_path, own_name
 
 __all__ = ["Attached", "Sessions", "process_lives"]
@@ -221,7 +222,8 @@ class Sessions:
     def _connection(
         self, attachment: AttachmentInfo, *, after: int | None, old: Connection | None = None, claims: tuple[str, ...] = ()
     ) -> Connection:
-        pid, file = self.gateway.record.pid, Path(attachment.connection_file)
+        check_connection_file(attachment)
+        pid, file = self.gateway.record.pid, attachment.connection_file
         connection = Connection(
             file, self._pump, relay=self._relay, lives=lambda: process_lives(pid) and file.exists(), after=after, claims=claims,
             cursor=self._cursor(attachment.session.id).seen,

@@ -74,6 +74,7 @@ class PlainGateway:
         file = folder / "c.json"
         ports = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
         info = {"transport": "ipc", "ip": str(folder / "k"), "key": uuid.uuid4().hex, "signature_scheme": "hmac-sha256", **ports}
+        file.touch(0o600)
         file.write_text(json.dumps(info))
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", str(file), "--quiet"]
         environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}

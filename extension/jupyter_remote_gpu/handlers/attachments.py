@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from jupyter_remote_gpu.adoption import front_id
@@ -21,9 +22,9 @@ class AttachmentsHandler(Handler):
         """Attach: open a front for this client alone."""
         attachment, found = await self.parts.sessions.attach(session, self._terms())
         front = attachment.front
-        self.answer(
-            {"id": attachment.id, "connection_file": str(front.connection_file), "session": found.json(), "head": front.head}, 201
-        )
+        file = front.connection_file
+        answer = {"id": attachment.id, "connection_file": str(file), "session": found.json(), "head": front.head}
+        self.answer({**answer, "fingerprint": hashlib.sha256(file.read_bytes()).hexdigest()}, 201)
 
     def _terms(self) -> Terms:
         body = self.body()
