@@ -17,6 +17,8 @@ from remote_gpu.streams import FrameStream
 
 __all__ = ["Attachment", "Client", "Live", "Terms"]
 
+_LOOK = 0.5  # seconds that a supervisor has to say how its kernel is; after that, what it last said counts
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -138,6 +140,19 @@ class Live:
         """Ask the supervisor."""
         link = await self.link()
         return await link.call(method, dict(params or {}), timeout=limit)
+
+    async def looked_at(self) -> bool:
+        """Whether the link is connected; then `kernel` is what the supervisor says now, for its events come in their own time."""
+        if self.state is not LinkState.CONNECTED:
+            return False
+        try:
+            kernel = (await self.call("status", limit=_LOOK)).get("kernel")
+        except RemoteGpuError:
+            return self.state is LinkState.CONNECTED
+        if isinstance(kernel, dict) and kernel != self.kernel:
+            self.kernel = kernel
+            self.changed()
+        return self.state is LinkState.CONNECTED
 
     async def stop(self) -> str:
         """Ask the supervisor to end the session, and close; returns why it did not answer, if it did not."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jupyter_remote_gpu.models import ClusterSnapshot, ClusterState, ResourceRequest
+from jupyter_remote_gpu.models import ClusterKind, ClusterSnapshot, ClusterState, ResourceRequest
 
 __all__ = ["Candidate", "Rules", "Selection", "rank"]
 
@@ -79,7 +79,8 @@ def _judge(request: ResourceRequest, snapshot: ClusterSnapshot, rules: Rules, no
         reasons.append("its state is not known yet")
     elif snapshot.state is ClusterState.READY:
         reasons.append(f"{free} of {total} GPUs free" if total else "CPU only")
-    if snapshot.updated and now - snapshot.updated > rules.believe_for:
+    remote = snapshot.kind != ClusterKind.LOCAL  # this machine is what it was
+    if remote and snapshot.updated and now - snapshot.updated > rules.believe_for:
         reasons.append(f"last seen {_ago(now - snapshot.updated)} ago")
     return Candidate(snapshot.name, eligible=True, reasons=tuple(reasons))
 

@@ -252,8 +252,9 @@ class Sessions:
     async def _checked(self, session: Session) -> Session:
         """`session` after a look at whether it is still there; the look is left out while its link is connected."""
         live = self._live.get(session.id)
-        if session.state.over or session.id in self._launches or session.id in self._stopping or (live is not None and live.state is LinkState.CONNECTED):
-            return self._view(session)
+        here = session.state.over or session.id in self._launches or session.id in self._stopping
+        if here or (live is not None and await live.looked_at()):
+            return self._view(self._known(session.id))
         if session.state is AllocationState.PENDING and self._launches.driven_elsewhere(session):
             return session
         if session.cluster not in self._clusters:

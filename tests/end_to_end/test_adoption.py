@@ -201,7 +201,7 @@ async def test_a_restart_through_rest_gives_an_empty_kernel_in_the_same_session(
     connection.close()
 
 
-FLOOD = """print(*range(1_700_000), sep='\\n')
+FLOOD = """print('\\n'.join(map(str, range(1_700_000))))
 for n in range(1_700_000, 1_800_000):
     print(n)
 print('end')"""

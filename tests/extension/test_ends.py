@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from jupyter_client.asynchronous import AsyncKernelClient
 from tests.fakes.server import Server, running_server
 
 
@@ -36,10 +37,10 @@ async def test_a_session_whose_supervisor_is_killed_is_shown_as_ended_and_the_ne
 
 
 async def test_a_session_that_nobody_attached_to_ends_itself_and_the_gateway_says_so(places):
-    async with running_server(places.base, idle_timeout=1) as server:
+    async with running_server(places.base, idle_timeout=3) as server:
         session = (await server.unix("POST", "/remote-gpu/sessions", {})).json
         ended = await until_over(server, session["id"])
-        assert (ended["state"], ended["detail"]) == ("ended", "Nobody used the session for 1 s.")
+        assert (ended["state"], ended["detail"]) == ("ended", "Nobody used the session for 3 s.")
         assert not Path(session["folder"]).exists()
         assert not server.parts.sessions._live
 
@@ -88,3 +89,19 @@ async def test_two_gateways_of_one_user_share_sessions_and_each_has_a_link_of_it
         said = (await process.communicate())[0].decode().split()
         assert said[-2:] == [session["id"], "connected"]
         assert (await until_over(server, "digits"))["state"] == "ended"
+
+
+async def test_a_kernel_is_shown_idle_as_soon_as_its_cell_is_over(places):
+    async with running_server(places.base) as server:
+        await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})
+        front = (await server.unix("POST", "/remote-gpu/sessions/digits/attachments", {})).json
+        client = AsyncKernelClient()
+        client.load_connection_file(front["connection_file"])
+        client.start_channels()
+        await client.wait_for_ready(timeout=30)
+        for _ in range(10):
+            await client.execute_interactive("1", timeout=30, output_hook=lambda _: None)
+            (shown,) = (await server.unix("GET", "/remote-gpu/sessions")).json["sessions"]
+            assert shown["kernel"]["state"] == "idle"
+        client.stop_channels()
+        await server.unix("DELETE", "/remote-gpu/sessions/digits")

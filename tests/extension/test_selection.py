@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jupyter_remote_gpu.models import ClusterSnapshot, ClusterState, Pool, ResourceRequest
 from jupyter_remote_gpu.naming import default_name, free_name
 from jupyter_remote_gpu.selection import Rules, rank
@@ -39,6 +41,11 @@ def test_the_same_inputs_give_the_same_answer_and_old_news_is_called_old():
     clusters = [a_cluster("a", 1, 1), a_cluster("b", 1, 1)]
     assert rank(ResourceRequest(), clusters, now=2000.0) == rank(ResourceRequest(), clusters, now=2000.0)
     assert rank(ResourceRequest(), clusters, now=2000.0).sentence == "a: 1 of 1 GPUs free, last seen 16 min ago."
+
+
+def test_news_of_this_machine_is_never_old():
+    here = replace(a_cluster("local"), kind="local")
+    assert rank(ResourceRequest(), [here], now=9000.0).sentence == "local: the only cluster, CPU only."
 
 
 def test_a_notebook_names_its_session_and_odd_characters_do_not_survive():
