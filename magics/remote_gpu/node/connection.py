@@ -22,6 +22,7 @@ PING_AFTER = 5.0
 GIVE_UP_AFTER = 20.0
 
 _CHUNK = 256 * 1024
+_MOST_URGENT = 10_000  # a gateway that takes so few is not there, whatever it sends
 _READS = 4
 _SENDING_LANES = (Lane.CONTROL, Lane.SHELL, Lane.STDIN, Lane.IOPUB)
 
@@ -98,11 +99,11 @@ class Connection:
             del self._out[:sent]
 
     def keep_alive(self, now: float) -> bool:
-        """Queue a PING when nothing was said for a while; False when nothing was heard for too long."""
+        """Queue a PING when nothing was said for a while; False when nothing was heard, or taken, for too long."""
         if now - self._said > PING_AFTER:
             self._said = now
             self.send(Frame(Kind.PING, number=int(now * 1000)))
-        return now - self._heard < GIVE_UP_AFTER
+        return now - self._heard < GIVE_UP_AFTER and len(self._urgent) < _MOST_URGENT
 
     def _fill(self) -> None:
         out = self._out

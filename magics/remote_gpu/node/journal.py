@@ -26,6 +26,7 @@ DEFAULT_LIMIT = 2 * 1024**3
 
 _SEGMENT = 32 * 1024**2
 _TAIL = 2 * 1024**2
+_TAIL_ALONE = 32 * 1024**2  # when the memory is all there is
 _RECORD_COST = 400
 _BUFFER = 1024**2
 _MARK_EVERY = 128 * 1024
@@ -235,11 +236,17 @@ class Journal:
             found = (segment, segment.before(wanted))
         segment, offset = found
         while True:
-            for record, end in _scan(segment.path, offset):
-                if record.number >= wanted:
-                    wanted = record.number + 1
-                    self._note_resume(wanted, segment, end)
-                    yield record
+            try:
+                for record, end in _scan(segment.path, offset):
+                    if record.number >= wanted:
+                        wanted = record.number + 1
+                        self._note_resume(wanted, segment, end)
+                        yield record
+            except OSError:  # somebody removed the file, or the disk fails
+                self._leave_disk()
+                if wanted < self.floor:
+                    raise self._gap(wanted, self.floor - 1) from None
+                return
             if wanted <= segment.last:  # damaged on the disk
                 raise self._gap(wanted, segment.last)
             following = [each for each in self._segments if each.first > segment.first]
@@ -288,7 +295,10 @@ class Journal:
             oldest.path.unlink(missing_ok=True)
 
     def _leave_disk(self) -> None:
+        """Go on in memory alone, with more of it. What was on the disk is given up: it may be what fills it."""
         self.on_disk = False
+        self._pending, self._pending_bytes = [], 0
+        self._tail_limit = max(self._tail_limit, _TAIL_ALONE)
         for segment in self._segments:
             segment.path.unlink(missing_ok=True)
         self._segments.clear()

@@ -104,6 +104,12 @@ class Keeper:
         else:
             self._take(asked, header, routed)
 
+    def warn(self, text: str) -> None:
+        """Say something on the error stream of the cells that run, or of nobody's when none does."""
+        cells = [asked.header for asked in self._requests.values() if asked.kind == "execute_request"]
+        for header in cells or [wire.EMPTY]:
+            self._attachments.publish(wire.make_parts("stream", {"name": "stderr", "text": text + "\n"}, header))
+
     def receive(self, lane: Lane) -> None:
         """Take in what the kernel sent on a channel, a batch at most."""
         for _ in range(_BATCH):

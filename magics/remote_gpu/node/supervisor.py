@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from remote_gpu.errors import RemoteGpuError
+from remote_gpu.folders import private_folder
 from remote_gpu.frames import Frame, Kind, unpack_message
 from remote_gpu.node import wire
 from remote_gpu.node.attachments import Attachments
@@ -25,7 +26,8 @@ from remote_gpu.node.calls import Calls, SessionPlan
 from remote_gpu.node.connection import Connection
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
 from remote_gpu.node.keeper import Keeper
-from remote_gpu.node.names import JOURNAL_NAME, SOCKET_NAME
+from remote_gpu.node.names import JOURNAL_NAME, SOCKET_NAME, STATE_NAME
+from remote_gpu.node.sessions import write_state
 from remote_gpu.node.spawn import adopt_orphans, give_back_memory, kill_children
 
 __all__ = ["Supervisor"]
@@ -36,6 +38,7 @@ _CROWD_PAUSE = 0.001
 """After so many turns so close together, messages come in a stream: a short pause lets a batch of them gather."""
 
 _MIND_EVERY = 0.2
+_LOOK_EVERY = 2.0
 _TRIM_EVERY = 1000
 _FAREWELL = 1.0
 _LONGEST_WAIT = 0.5
@@ -50,15 +53,14 @@ class Supervisor:
         self._journal = Journal(folder / JOURNAL_NAME, limit=plan.journal_limit or DEFAULT_LIMIT)
         self._attachments = Attachments(self._journal)
         self._connections: dict[int, Connection] = {}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(folder / SOCKET_NAME))
-        self._listener.listen(16)
-        self._listener.setblocking(False)
+        self._listener = self._listen()
         self._poller = zmq.Poller()
         self._polled: dict[Any, int] = {}
         self._attended = time.monotonic()
         self._crowded, self._turned, self._minded = 0, 0.0, 0.0
         self._trimmed = 0
+        self._looked = 0.0
+        self._told_of_disk = False
         self._ending = ""
         self._end_by = float("inf")
         self._wake, wake_write = os.pipe()
@@ -103,6 +105,7 @@ class Supervisor:
                 self._drop(connection)
         if now - self._minded > _MIND_EVERY:
             self._minded = now
+            self._mind_folder(now)
             self._mind_time(now)
 
     def _watch(self) -> None:
@@ -206,6 +209,37 @@ class Supervisor:
         for connection in self._connections.values():
             connection.send_json(Kind.EVENT, event)
         self._calls.kernel_changed()
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self._folder / SOCKET_NAME))
+        listener.listen(16)
+        listener.setblocking(False)
+        return listener
+
+    def _mind_folder(self, now: float) -> None:
+        """Say once that the disk refuses the journal; open the socket anew when somebody has cleaned the folder up."""
+        if not self._journal.on_disk and not self._told_of_disk:
+            self._told_of_disk = True
+            where = f"{os.uname().nodename}:{self._folder}"
+            self._keeper.warn(f"[remote_gpu] {where} cannot be written; output is kept in memory only, the newest of it.")
+        if now - self._looked > _LOOK_EVERY:
+            self._looked = now
+            with contextlib.suppress(OSError, RemoteGpuError):  # a full disk: tried again
+                self._come_back()
+
+    def _come_back(self) -> None:
+        if (self._folder / SOCKET_NAME).exists() and (self._folder / STATE_NAME).exists():
+            os.utime(self._folder)  # cleaners go by age
+            return
+        private_folder(self._folder)
+        (self._folder / SOCKET_NAME).unlink(missing_ok=True)
+        listener = self._listen()
+        self._poller.unregister(self._listener.fileno())
+        self._polled.pop(self._listener.fileno())
+        self._listener.close()
+        self._listener = listener
+        write_state(self._folder, self._plan.session)
 
     def _mind_time(self, now: float) -> None:
         for connection in list(self._connections.values()):
