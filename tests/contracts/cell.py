@@ -211,6 +211,7 @@ class CellContract:
             ("%remote_gpu stats", "Did you mean status?"),
             ("%remote_gpu clusters now", "takes no name"),
             ("%remote_gpu use", "needs a name"),
+            ("%remote_gpu stop one --session two", "One name is enough"),
             ("%remote_gpu use nowhere", "no session and no cluster"),
             ("%%remote_gpu --cluster nowhere\n1", "nowhere"),
             ("%remote_gpu stop nothing", "nothing"),
@@ -254,6 +255,12 @@ class CellContract:
         mine = [each for each in heard if _parent(each) == message["header"]["msg_id"]]
         assert "moved to 5" in "".join(each["content"].get("text", "") for each in mine)
         assert self.remote(notebook, "slider.value").result == "5"
+
+    def test_an_output_widget_is_told_the_local_cells_request(self, notebook):
+        cell = self.remote(notebook, "import ipywidgets\nout = ipywidgets.Output()\nwith out: print('inside')")
+        told = [each["content"]["data"].get("state", {}).get("msg_id") for each in cell.messages if each["msg_type"] == "comm_msg"]
+        assert [each for each in told if each is not None] == [_parent(cell.messages[0]), ""]
+        assert cell.text == "inside\n"
 
 
 def _is_idle(message: dict[str, Any]) -> bool:

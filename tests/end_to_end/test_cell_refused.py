@@ -75,7 +75,7 @@ def test_a_launch_that_fails_or_hangs_is_told_in_its_own_words_and_can_be_tried_
         refused(notebook, *words)
         assert not nodes(places)
         script(python, f'exec {shlex.quote(sys.executable)} "$@"')
-        cell = notebook.run("%%remote_gpu\n'mended'")
+        cell = notebook.run("%%remote_gpu --cluster local\n'mended'")
         assert cell.result == "'mended'", cell.text
 
 

@@ -68,6 +68,11 @@ def test_a_mistake_in_a_command_says_what_was_meant(line, said):
         parse_verb(line)
 
 
+@pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "logs", "use"])
+def test_a_session_is_named_with_or_without_the_option(verb):
+    assert parse_verb(f"{verb} --session two").name == parse_verb(f"{verb} two").name == parse_verb(f"{verb} two --session=two").name == "two"
+
+
 @given(st.text())
 def test_any_line_is_understood_or_a_mistake(line):
     for parse in (parse_cell, parse_verb):

@@ -14,7 +14,7 @@ from remote_gpu.cursors import Cursor, CursorFile, newest_cursor
 from remote_gpu.errors import GatewayUnavailable
 from remote_gpu.execution import Execution, Outcome, Result
 from remote_gpu.failures import plain, remote_error
-from remote_gpu.messages import Signer, UnsignedMessage
+from remote_gpu.messages import Message, Signer, UnsignedMessage
 from remote_gpu.pump import Pace
 from remote_gpu.record import RECORD_MIME, duration, record_bundle
 
@@ -103,6 +103,38 @@ def test_the_record_says_how_the_cell_stands(outcome, detached, state):
     assert bundle[RECORD_MIME]["state"] == state
     assert bundle["text/plain"].startswith("c · n · 1 × H200 · ")
     json.dumps(bundle)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "more", "text"),
+    [
+        (None, {}, "local · vm · CPU only · running"),
+        (None, {"detached": True}, "local · vm · CPU only · 2 lines · left running"),
+        (Outcome(Result.OK), {}, "local · vm · CPU only · 2 lines · 1.9 s"),
+        (Outcome(Result.OK), {"waited": 65.0}, "local · vm · CPU only · 2 lines · 1.9 s after 1 min 5 s of waiting"),
+        (Outcome(Result.OK), {"missed": 3}, "local · vm · CPU only · 2 lines, not complete · 1.9 s"),
+        (Outcome(Result.ERROR, "ValueError"), {}, "local · vm · CPU only · 2 lines · failed after 1.9 s"),
+        (Outcome(Result.ERROR, "KeyboardInterrupt"), {}, "local · vm · CPU only · 2 lines · interrupted after 1.9 s"),
+        (Outcome(Result.DIED), {}, "local · vm · CPU only · 2 lines, not complete · lost after 1.9 s"),
+    ],
+)
+def test_the_records_text_is_a_line_that_people_read(outcome, more, text):
+    facts = {"cluster": "local", "node": "vm", "gpu": "CPU only", "queued_s": more.get("waited")}
+    execution = Execution("m", lines=2, missed=more.get("missed", 1 if "not complete" in text else 0))
+    ended = None if outcome is None else 101.9
+    run = SimpleNamespace(facts=facts, started=100.0, ended=ended, outcome=outcome, detached=more.get("detached", False), execution=execution)
+    assert record_bundle(run)["text/plain"] == text
+
+
+def test_an_output_widget_captures_what_comes_of_the_local_cell():
+    from remote_gpu.comms import _captured
+
+    content = {"comm_id": "c", "data": {"method": "update", "state": {"msg_id": "remote"}}}
+    message = Message("iopub", "comm_msg", "m", "remote", content)
+    sink = SimpleNamespace(parent={"header": {"msg_id": "local"}})
+    assert _captured(message, sink).content["data"] == {"method": "update", "state": {"msg_id": "local"}}
+    ended = message._replace(content={**content, "data": {"method": "update", "state": {"msg_id": ""}}})
+    assert _captured(ended, sink) is ended
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.24, "0.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
