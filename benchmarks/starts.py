@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ from remote_gpu.discovery import find_or_start_gateway
 from remote_gpu.gateway import Gateway
 
 LOAD = "%load_ext remote_gpu"
+WARMS_UP = 5.0
+"""Seconds after which a node's warm process is ready for the next start: it waits until the first session is up."""
+
 _names = itertools.count()
 
 
@@ -26,7 +30,7 @@ def plain_start() -> float:
 
 def first_cell(keep: list[str]) -> float:
     """Milliseconds from running a remote cell for which no session exists to its first output."""
-    name = f"bench-{next(_names)}"
+    name = f"bench-{os.getpid()}-{next(_names)}"
     keep.append(name)
     with notebook(LOAD) as book:
         return book.run(f"%%remote_gpu --session {name}\nprint(1)").first * 1000
@@ -44,13 +48,15 @@ def measure(quick: bool = False) -> list[Row]:
     count = 3 if quick else 9
     gateway = Gateway(find_or_start_gateway())
     made: list[str] = []
+    plain, cold = [], []
     try:
-        cold = _cold(gateway, made, 1 if quick else 5)
-        first_cell(made)
-        plain, warm = [], []
-        for _ in range(count):
+        for _ in range(count):  # by turns, so that a drift of the machine touches all alike
             plain.append(plain_start())
-            warm.append(first_cell(made))
+            cool_down()
+            cold.append(first_cell(made))
+        time.sleep(WARMS_UP)
+        first_cell(made)
+        warm = [first_cell(made) for _ in range(count)]
         again = [restart(gateway, made[-1]) for _ in range(count)]
     finally:
         for name in made:
@@ -62,15 +68,6 @@ def measure(quick: bool = False) -> list[Row]:
         Row(case, "remote_gpu, warm node", "ms", tuple(warm), "plain ipykernel, cold", "≤ 150 ms"),
         Row("restart", "remote_gpu", "ms", tuple(again), "", "≤ 150 ms"),
     ]
-
-
-def _cold(gateway: Gateway, made: list[str], count: int) -> list[float]:
-    """First cells with no warm process left on the node."""
-    values = []
-    for _ in range(count):
-        cool_down()
-        values.append(first_cell(made))
-    return values
 
 
 def cool_down() -> None:

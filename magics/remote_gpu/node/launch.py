@@ -33,7 +33,7 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
     if answer.get("declined"):
         message = "This package was changed while the session started."
         raise StartFailed(message, hint="Try again.")
-    return {**answer, "warm": warm} if answer.get("ok") else answer
+    return {**answer, "warm": warm and bool(answer.get("warm"))} if answer.get("ok") else answer
 
 
 def prewarm(request: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,16 @@ class Supervisor:
         self._keeper = Keeper(folder, plan.env, self._attachments, self._tell_kernel)
         self._calls = Calls(plan, folder, self._journal, self._attachments, self._keeper, self._end)
 
-    def run(self) -> None:
-        """Start the kernel and serve until the session is over; removes its folder."""
+    def run(self, prepare: Callable[[], None] | None = None) -> None:
+        """Start the kernel (after `prepare`) and serve until the session is over; removes its folder."""
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._end("The session was ended by a signal (SIGTERM)."))
         adopt_orphans()
         try:
+            if prepare is not None:
+                prepare()
             self._keeper.start()
             while not self._over():
                 self._turn()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -38,9 +39,13 @@ IDLE = 1800.0
 """Seconds without a request after which the zygote ends."""
 
 _CHECK_EVERY = 5.0
+_WARM_UP_AFTER = 2.0  # seconds of quiet: whoever started this process waits for a session, and needs the processor
 _LOOK = 12.0  # seconds that a driver may take to tell of its GPUs
 _REQUEST_LIMIT = 4 * 1024**2
 _NEEDED = ("zmq", "jupyter_client", "ipykernel.kernelapp", "remote_gpu.node.kernel", "remote_gpu.node.supervisor")
+_FIRST = ("zmq", "remote_gpu.node.supervisor")
+"""What a session needs to listen. The first one is not kept waiting for the rest: it imports that while its gateway attaches."""
+
 _LATE = (
     "IPython.core.completerlib",
     "IPython.core.debugger",
@@ -59,12 +64,7 @@ _LATE = (
 
 def warm_up() -> None:
     """Import what a kernel needs. Raises `NoKernelPackage` when this Python lacks it."""
-    try:
-        for name in _NEEDED:
-            importlib.import_module(name)
-    except ImportError as error:
-        message = f"The Python on this node, {sys.executable}, cannot run a kernel: {error}."
-        raise NoKernelPackage(message, hint=f"Install it there: {sys.executable} -m pip install ipykernel") from error
+    _need(*_NEEDED)
     for name in _LATE:
         try:
             importlib.import_module(name)
@@ -72,6 +72,21 @@ def warm_up() -> None:
             continue
     gc.collect()
     gc.freeze()
+
+
+def _is_warm() -> bool:
+    return "remote_gpu.node.kernel" in sys.modules
+
+
+def _need(*names: str) -> None:
+    try:
+        for name in names:
+            importlib.import_module(name)
+        if importlib.util.find_spec("ipykernel") is None:
+            raise ImportError("No module named 'ipykernel'")
+    except ImportError as error:
+        message = f"The Python on this node, {sys.executable}, cannot run a kernel: {error}."
+        raise NoKernelPackage(message, hint=f"Install it there: {sys.executable} -m pip install ipykernel") from error
 
 
 class Scout:
@@ -123,13 +138,13 @@ def serve(listener: socket.socket) -> None:
     failure: RemoteGpuError | None = None
     scout = Scout()
     try:
-        warm_up()
+        _need(*_FIRST)
     except NoKernelPackage as error:
         failure = error
         path.unlink(missing_ok=True)  # try anew next time: it may be installed by then
     last = time.monotonic()
     while time.monotonic() - last < IDLE:
-        ready, _, _ = select.select([listener], [], [], 0 if failure else _CHECK_EVERY)
+        ready, _, _ = select.select([listener], [], [], 0 if failure else _CHECK_EVERY if _is_warm() else _WARM_UP_AFTER)
         if ready:
             peer, _ = listener.accept()
             with peer:
@@ -138,7 +153,18 @@ def serve(listener: socket.socket) -> None:
                     break
         elif failure is not None or not _still_ours(path, inode):
             return
+        elif not _is_warm():
+            failure = _warmed(path)
     path.unlink(missing_ok=True)
+
+
+def _warmed(path: Path) -> RemoteGpuError | None:
+    try:
+        warm_up()
+    except NoKernelPackage as error:
+        path.unlink(missing_ok=True)
+        return error
+    return None
 
 
 def _still_ours(path: Path, inode: int) -> bool:
@@ -156,6 +182,8 @@ def _handle(peer: socket.socket, listener: socket.socket, scout: Scout, failure:
     except (OSError, ValueError):
         return True
     if not isinstance(request, dict) or "session" not in request:
+        if failure is None and not _is_warm() and isinstance(request, dict) and "ping" in request:
+            failure = _warmed(Path(listener.getsockname()))
         _answer(peer, {"ok": failure is None, "pid": os.getpid()} | ({} if failure is None else {"problem": failure.problem()}))
         return not (isinstance(request, dict) and request.get("end"))
     if failure is not None:
@@ -217,8 +245,8 @@ def run_session(request: dict[str, Any], answer: Any, gpus: list[Gpu], *, detach
     except (OSError, ValueError, TypeError, KeyError) as error:
         answer({"ok": False, "problem": StartFailed(f"The session could not be set up on this node: {error}.").problem()})
         return 1
-    answer({"ok": True, **state, **_about(request, gpus), "warm": True})
-    supervisor.run()
+    answer({"ok": True, **state, **_about(request, gpus), "warm": _is_warm()})
+    supervisor.run(prepare=None if _is_warm() else warm_up)
     return 0
 
 
