@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from jupyter_remote_gpu.cli import main
+from jupyter_remote_gpu.cli import _parser, main
+from jupyter_remote_gpu.doctor import Verdict, examine
 from remote_gpu.discovery import find_gateway
 
 pytestmark = pytest.mark.shared_places
@@ -86,3 +88,17 @@ def test_an_unused_gateway_ends_itself(places, wait_until):
         assert wait_until(lambda: find_gateway() is None, 20)
     run("serve", "--background", "--unused", "1")
     assert wait_until(lambda: find_gateway() is None, 30)
+
+
+def test_the_reference_has_each_verb_with_each_option_and_each_check_of_the_doctor(places):
+    text = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+    parts = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+    _, verbs = _parser()
+    assert list(parts) == list(verbs)
+    for name, parser in verbs.items():
+        for action in parser._actions:
+            words = [word for word in action.option_strings if word.startswith("--") and word != "--help"]
+            assert all(word in parts[name] for word in words), f"{name} {words}"
+    checks = {"cluster NAME" if finding.what.startswith("cluster ") else finding.what for finding in examine()}
+    assert [check for check in sorted(checks) if f"`{check}`" not in parts["doctor"]] == []
+    assert all(f"`{verdict}`" in parts["doctor"] for verdict in Verdict)
