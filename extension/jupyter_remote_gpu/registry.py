@@ -51,6 +51,8 @@ _RECORD = (
     "UPDATE sessions SET allocation = ?, state = ?, started = CASE WHEN ? THEN coalesce(started, ?) ELSE started END,"
     " ended = CASE WHEN ? THEN ? ELSE ended END, problem = coalesce(?, problem) WHERE id = ? AND state IN ('pending', 'running')"
 )
+_DAMAGED = "The file is damaged and was left as it is. Move it away to begin with an empty one; kernels on their nodes go on meanwhile."
+_ELSEWHERE = "Set RemoteGpu.data_folder to a writable folder of your own."
 _KEEP_ENDED = 14 * 86400.0  # seconds that an ended session stays, for its reason to be read
 
 
@@ -98,7 +100,7 @@ class Registry:
             self._migrate()
         except (OSError, sqlite3.Error) as error:
             message = f"Cannot open the registry of remote sessions {self.path}: {error}."
-            raise NotWritable(message, hint="Set RemoteGpu.data_folder to a writable folder of your own.") from error
+            raise NotWritable(message, hint=_DAMAGED if _is_damage(error) else _ELSEWHERE) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -125,16 +127,19 @@ class Registry:
                 self._base.execute("ROLLBACK")
                 raise
             self._base.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
             message = f"Cannot write the registry of remote sessions {self.path}: {error}."
-            raise NotWritable(message, hint="Is the disk full, or does another program hold the file?") from error
+            hint = _DAMAGED if _is_damage(error) else "Is the disk full, or does another program hold the file?"
+            raise NotWritable(message, hint=hint) from error
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         try:
             return self._base.execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             message = f"Cannot read the registry of remote sessions {self.path}: {error}."
-            raise NotWritable(message, hint="Does another program hold the file?") from error
+            raise NotWritable(message, hint=_DAMAGED if _is_damage(error) else "Does another program hold the file?") from error
 
     # sessions
 
@@ -296,3 +301,7 @@ def _session(row: sqlite3.Row) -> Session:
         problem=json.loads(row["problem"]) if row["problem"] else None,
         gateway=row["gateway"],
     )
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError)

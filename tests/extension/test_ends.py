@@ -7,8 +7,12 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from jupyter_client.asynchronous import AsyncKernelClient
 from tests.fakes.server import Server, running_server
+
+from remote_gpu import frames
+from remote_gpu.discovery import process_start_time
 
 
 async def until_over(server: Server, key: str) -> dict:
@@ -104,4 +108,39 @@ async def test_a_kernel_is_shown_idle_as_soon_as_its_cell_is_over(places):
             (shown,) = (await server.unix("GET", "/remote-gpu/sessions")).json["sessions"]
             assert shown["kernel"]["state"] == "idle"
         client.stop_channels()
+        await server.unix("DELETE", "/remote-gpu/sessions/digits")
+
+
+async def test_a_session_of_a_version_too_old_is_listed_says_why_it_is_not_reached_and_can_be_stopped(places, monkeypatch):
+    async with running_server(places.base) as server:
+        await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})
+        pid = supervisor(server, "digits")
+    monkeypatch.setattr(frames, "OLDEST", frames.PROTOCOL + 1)
+    monkeypatch.setattr(frames, "PROTOCOL", frames.PROTOCOL + 1)
+    async with running_server(places.base) as server:
+        refused = await server.unix("POST", "/remote-gpu/sessions/digits/attachments", {})
+        assert refused.status == 502
+        assert "link protocol 1 to 1, this one 2 to 2" in refused.text
+        (shown,) = (await server.unix("GET", "/remote-gpu/sessions")).json["sessions"]
+        assert (shown["name"], shown["state"]) == ("digits", "running")
+        assert (await server.unix("DELETE", "/remote-gpu/sessions/digits")).status == 204
+        assert (await server.unix("GET", "/remote-gpu/sessions/digits")).json["state"] == "ended"
+    with pytest.raises(ProcessLookupError):
+        process_start_time(pid)
+
+
+async def test_a_server_takes_back_its_own_kernels_and_not_those_of_another_root_folder(places):
+    async def kernels(server):
+        return [kernel["id"] for kernel in (await server.tcp("GET", "/api/kernels")).json]
+
+    for name in ("one", "two"):
+        (places.base / name).mkdir()
+    async with running_server(places.base / "one") as server:
+        mine = (await server.unix("POST", "/remote-gpu/sessions", {"name": "digits"})).json["kernel_id"]
+        assert await kernels(server) == [mine]
+    async with running_server(places.base / "two") as server:
+        assert await kernels(server) == []
+        assert [each["name"] for each in (await server.unix("GET", "/remote-gpu/sessions")).json["sessions"]] == ["digits"]
+    async with running_server(places.base / "one") as server:
+        assert await kernels(server) == [mine]
         await server.unix("DELETE", "/remote-gpu/sessions/digits")

@@ -147,3 +147,26 @@ def test_a_registry_that_another_program_holds_is_said_to_be_held(registry):
     holder.execute("ROLLBACK")
     holder.close()
     registry.choose("a", "b", 1.0)
+
+
+def test_a_damaged_registry_is_said_to_be_damaged_and_left_as_it_is(tmp_path):
+    opened = Registry(tmp_path / "data")
+    opened.close()
+    opened.path.write_bytes(b"no database" * 1000)
+    with pytest.raises(NotWritable, match=r"not a database.*damaged and was left"):
+        Registry(tmp_path / "data")
+    assert opened.path.read_bytes() == b"no database" * 1000
+
+
+def test_a_registry_whose_tables_are_damaged_is_said_to_be_damaged(registry, tmp_path):
+    registry.choose("a", "b", 1.0)
+    size = registry.path.stat().st_size
+    with registry.path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"x" * (size - 4096))
+    later = Registry(tmp_path / "data")
+    with pytest.raises(NotWritable, match="damaged"):
+        later.sessions()
+    with pytest.raises(NotWritable, match="damaged"):
+        later.choose("c", "d", 2.0)
+    later.close()
