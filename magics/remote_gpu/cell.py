@@ -105,11 +105,10 @@ class Cells:
 
     def _taken_up(self, attached: Attached, running: Running, event: GatewayGone) -> None:
         try:
-            self._sessions.reconnect(attached, (running.msg_id,))
+            self._sessions.reconnect(attached, (running.msg_id,), first=lambda connection: connection.follow(running))
         except KeyboardInterrupt:
             running.events.put(GatewayGone(interrupted=True))
             raise
-        attached.connection.follow(running)
         if event.interrupted:
             attached.connection.interrupt()
 

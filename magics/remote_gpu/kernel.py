@@ -74,9 +74,13 @@ class Connection:
         self._look = 0.0
         self._replay: tuple[LastExecution, Running] | None = None
         pump.start()
-        pump.call(self._open)
+        pump.call(lambda: self._wires.open(pump.context))
 
     # any thread
+
+    def begin(self) -> None:
+        """Hear the kernel; what is to be inherited, followed or replayed was said before, so that it misses nothing."""
+        self.pump.call(lambda: self.pump.add(self))
 
     def execute(self, code: str, running: Running, *, allow_stdin: bool, count: int | None, silent: bool = False) -> None:
         """Send `code`; what comes of it arrives in `running`."""
@@ -175,10 +179,6 @@ class Connection:
         self.pump.call(lambda: self.pump.remove(self))
 
     # the pump's thread
-
-    def _open(self) -> None:
-        self._wires.open(self.pump.context)
-        self.pump.add(self)
 
     def _follow(self, running: Running) -> None:
         self.running[running.msg_id] = running

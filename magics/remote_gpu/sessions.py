@@ -27,11 +27,13 @@ from remote_gpu.running import Running
 from remote_gpu.trust import check_connection_file
 from remote_gpu.whose import notebook_path, own_name
 
-__all__ = ["Attached", "Sessions", "process_lives"]
+__all__ = ["Attached", "Prepare", "Sessions", "facts_of", "process_lives"]
 
 _EXIT_WAIT = 1.5  # seconds that ending this process's own sessions may hold up its exit
 _START_WAIT = 20.0  # seconds of one long poll while a session starts; there is no limit to how many
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
+
+Prepare = Callable[[Connection], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -117,25 +119,25 @@ class Sessions:
             return None
         return self._attached.get(self.resolved(place or Place()))
 
-    def join(self, info: SessionInfo, *, after: int | None = None, claims: tuple[str, ...] = ()) -> Attached:
-        """Attach to a session that is there, anew if it is attached already."""
+    def join(self, info: SessionInfo, *, first: Prepare, after: int | None = None, claims: tuple[str, ...] = ()) -> Attached:
+        """Attach to a session that is there, anew if it is attached already; `first` is done before anything is heard."""
         old = self.by_id(info.id)
         attachment = self.gateway.attach(info.id, after=after, claims=claims, name=self._own_name())
-        connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims)
+        connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims, first=first)
         if old is not None:
             self._detach(old)
             old.attachment, old.connection, old.info = attachment, connection, attachment.session
             return old
-        made = Attached(attachment.session, attachment, connection, self._cursor(info.id), _facts(attachment.session))
+        made = Attached(attachment.session, attachment, connection, self._cursor(info.id), facts_of(attachment.session))
         self._attached[self.resolved(Place(info.name, info.cluster))] = made
         return made
 
-    def reconnect(self, attached: Attached, claims: tuple[str, ...] = ()) -> None:
+    def reconnect(self, attached: Attached, claims: tuple[str, ...] = (), *, first: Prepare | None = None) -> None:
         """Take up a session whose front vanished, where it was left. Raises `SessionEnded` and the like when it is over."""
         old = attached.connection
         attachment = self.gateway.attach(attached.info.id, after=old.seq, claims=claims, name=self._own_name())
         attached.attachment = attachment
-        attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims)
+        attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims, first=first)
 
     def forget(self, session_id: str) -> None:
         """The session is over: leave it."""
@@ -183,7 +185,7 @@ class Sessions:
         if known is None:
             attachment = self.gateway.attach(info.id, name=self._own_name())
             connection = self._connection(attachment, after=attachment.head)
-            known = Attached(info, attachment, connection, self._cursor(info.id), _facts(info))
+            known = Attached(info, attachment, connection, self._cursor(info.id), facts_of(info))
         if _moment(info.started) >= since:
             known.queued = round(time.monotonic() - began, 3)
         self._attached[wanted] = known
@@ -220,7 +222,13 @@ class Sessions:
     # inside
 
     def _connection(
-        self, attachment: AttachmentInfo, *, after: int | None, old: Connection | None = None, claims: tuple[str, ...] = ()
+        self,
+        attachment: AttachmentInfo,
+        *,
+        after: int | None,
+        old: Connection | None = None,
+        claims: tuple[str, ...] = (),
+        first: Prepare | None = None,
     ) -> Connection:
         check_connection_file(attachment)
         pid, file = self.gateway.record.pid, attachment.connection_file
@@ -234,6 +242,9 @@ class Sessions:
             self._relay.name(connection, attachment.session.id)
             if old is not None:
                 self._relay.moved(old, connection)
+        if first is not None:
+            first(connection)
+        connection.begin()
         return connection
 
     def _cursor(self, session_id: str) -> CursorFile:
@@ -304,7 +315,8 @@ def process_lives(pid: int) -> bool:
     return True
 
 
-def _facts(info: SessionInfo) -> dict[str, Any]:
+def facts_of(info: SessionInfo) -> dict[str, Any]:
+    """What run records say of a session."""
     return {
         "session": info.name,
         "session_id": info.id,

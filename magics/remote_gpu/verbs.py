@@ -14,7 +14,7 @@ from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
 from remote_gpu.output import Output
 from remote_gpu.running import Running
-from remote_gpu.sessions import Attached, Sessions
+from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
 
 __all__ = ["Verbs", "table"]
 
@@ -113,18 +113,16 @@ class Verbs:
             self._replay(info, cursor.msg_id, cursor.seq, None)
 
     def _replay(self, info: SessionInfo, msg_id: str, after: int | None, before: Running | None) -> None:
-        running = Running(Execution(msg_id, claimed=True), self._output.sink(info.id))
+        running = Running(Execution(msg_id, claimed=True), self._output.sink(info.id), facts_of(info))
         if before is not None:
             running.started = before.started
-        attached = self._join(info, after=after, claims=(msg_id,))
-        running.facts = attached.facts
-        attached.connection.follow(running)
+        attached = self._join(info, lambda connection: connection.follow(running), after=after, claims=(msg_id,))
         self._cells.finish(attached, running)
 
-    def _join(self, info: SessionInfo, *, after: int | None, claims: tuple[str, ...] = ()) -> Attached:
+    def _join(self, info: SessionInfo, first: Prepare, *, after: int | None, claims: tuple[str, ...] = ()) -> Attached:
         """A process without a notebook that takes up a session before it has any of its own goes on in it."""
         alone = not self._sessions.known() and not self._sessions.notebook()
-        attached = self._sessions.join(info, after=after, claims=claims)
+        attached = self._sessions.join(info, first=first, after=after, claims=claims)
         if alone and self._sessions.default == Place():
             self._sessions.default = Place(info.name, info.cluster)
             sys.stderr.write(f"Session {info.name!r}; following cells run in it, too.\n")
@@ -132,10 +130,8 @@ class Verbs:
         return attached
 
     def _replay_last(self, info: SessionInfo) -> None:
-        running = Running(Execution("", claimed=True), self._output.sink(info.id))
-        attached = self._join(info, after=0)
-        running.facts = attached.facts
-        attached.connection.replay_last(running)
+        running = Running(Execution("", claimed=True), self._output.sink(info.id), facts_of(info))
+        attached = self._join(info, lambda connection: connection.replay_last(running), after=0)
         self._cells.finish(attached, running)
 
     def _interrupt(self, line: VerbLine) -> None:
