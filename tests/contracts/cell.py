@@ -35,11 +35,15 @@ class CellContract:
         assert self.remote(notebook, "kept + 1, os.getpid()").result == f"(42, {remote})"
 
     def test_both_streams_come_in_order(self, notebook):
-        code = "import sys\nfor n in range(50):\n    print('out', n)\n    print('err', n, file=sys.stderr)"
+        code = "import sys\nfor n in range(50):\n    print('out', n, flush=True)\n    print('err', n, file=sys.stderr, flush=True)"
         cell = self.remote(notebook, code)
         assert cell.stream("stdout").splitlines() == [f"out {n}" for n in range(50)]
         assert cell.stream("stderr").splitlines() == [f"err {n}" for n in range(50)]
         assert cell.record["lines"] == 100
+
+    def test_text_on_both_streams_keeps_its_order_without_a_flush(self, notebook):
+        cell = self.remote(notebook, "import sys\nfor n in range(20):\n    print('out', n)\n    print('err', n, file=sys.stderr)")
+        assert cell.text.splitlines() == [f"{name} {n}" for n in range(20) for name in ("out", "err")]
 
     def test_many_lines_arrive_once_and_in_order(self, notebook):
         cell = self.remote(notebook, "for n in range(20000): print(n)")

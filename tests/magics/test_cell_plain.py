@@ -20,7 +20,9 @@ def notebook(module_places, request) -> Iterator[Notebook]:
 
 
 class TestPlainCell(CellContract):
-    """Without front and node half, two things are the plain kernel's own."""
+    """Without front and node half, some things are the plain kernel's own."""
+
+    test_text_on_both_streams_keeps_its_order_without_a_flush = None  # the plain kernel's streams know nothing of each other
 
     def test_the_sidebars_choice_is_obeyed_and_the_earlier_session_kept(self, notebook):
         here = self.remote(notebook, "import os\nmark = 1\nos.getpid()").result
