@@ -30,7 +30,11 @@ def server(extension: bool) -> float:
     """Resident MB of a Jupyter server that is up, with or without our extension."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "JUPYTER_RUNTIME_DIR": folder}
-        settings = {"jpserver_extensions": {"jupyter_remote_gpu": extension, "jupyterlab": False}, "sock": f"{folder}/s", "root_dir": folder}
+        settings = {
+            "jpserver_extensions": {"jupyter_remote_gpu": extension, "jupyterlab": False},
+            "sock": f"{folder}/s",
+            "root_dir": folder,
+        }
         (Path(folder) / "c.json").write_text(json.dumps({"ServerApp": settings}))
         command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--config={folder}/c.json"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
