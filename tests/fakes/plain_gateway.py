@@ -76,7 +76,7 @@ class PlainGateway:
         info = {"transport": "ipc", "ip": str(folder / "k"), "key": uuid.uuid4().hex, "signature_scheme": "hmac-sha256", **ports}
         file.touch(0o600)
         file.write_text(json.dumps(info))
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", str(file), "--quiet"]
+        command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", str(file), "--quiet"]
         environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         self._kernels[number] = subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
