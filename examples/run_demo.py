@@ -38,7 +38,9 @@ def line_about(cell: Any) -> str:
 def main() -> int:
     """Execute, save, print the summary; returns the exit status."""
     notebook = nbformat.read(HERE / "digits.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(HERE)}})
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(HERE)}}
+    )
     started = time.perf_counter()
     failed = ""
     try:

@@ -37,10 +37,24 @@ def lab(base: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folders = {"JUPYTER_RUNTIME_DIR": "rt", "JUPYTER_DATA_DIR": "data", "JUPYTER_CONFIG_DIR": "config", "IPYTHONDIR": "ipython", "HOME": "."}
-    environment = {**os.environ, **{name: str(base / value) for name, value in folders.items()}, "JUPYTER_REMOTE_GPU_FOLDER": str(base / "r")}
+    folders = {
+        "JUPYTER_RUNTIME_DIR": "rt",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_CONFIG_DIR": "config",
+        "IPYTHONDIR": "ipython",
+        "HOME": ".",
+    }
+    environment = {
+        **os.environ,
+        **{name: str(base / value) for name, value in folders.items()},
+        "JUPYTER_REMOTE_GPU_FOLDER": str(base / "r"),
+    }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={files}"]
-    command += [f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", f"--LabApp.user_settings_dir={base / 'settings'}"]
+    command += [
+        f"--IdentityProvider.token={TOKEN}",
+        "--LabApp.expose_app_in_browser=True",
+        f"--LabApp.user_settings_dir={base / 'settings'}",
+    ]
     command += [f"--LabApp.workspaces_dir={base / 'workspaces'}"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"

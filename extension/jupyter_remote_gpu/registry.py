@@ -257,10 +257,7 @@ class Registry:
 
     def server_kernels(self) -> list[ServerKernelRow]:
         """Every server's kernels."""
-        return [
-            ServerKernelRow(**{**dict(row), "detail": json.loads(row["detail"])})
-            for row in self._all("SELECT * FROM server_kernels")
-        ]
+        return [ServerKernelRow(**{**dict(row), "detail": json.loads(row["detail"])}) for row in self._all("SELECT * FROM server_kernels")]
 
     def forget_server_kernel(self, kernel_id: str) -> None:
         """Forget a kernel and the notebook sessions that use it."""

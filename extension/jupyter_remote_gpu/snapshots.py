@@ -88,5 +88,3 @@ class Snapshots:
 
     def _event(self, name: str) -> asyncio.Event:
         return self._seen.setdefault(name, asyncio.Event())
-
-

@@ -160,4 +160,6 @@ class Cells:
         attached.connection.leave(running)
         self._shown(attached, lambda: None)
         message = f"{why} Left the cell running in session {attached.info.name!r}.".lstrip()
-        return plain(Detached(message, hint=f"%remote_gpu attach {attached.info.name} brings its output back; interrupt and restart work, too."))
+        return plain(
+            Detached(message, hint=f"%remote_gpu attach {attached.info.name} brings its output back; interrupt and restart work, too.")
+        )

@@ -49,7 +49,7 @@ class Completion:
         """Hook in."""
         from IPython.core.completer import context_matcher
 
-        @context_matcher(identifier="remote_gpu", priority=1000)  # type: ignore[untyped-decorator]  # it sets attributes, which a method would refuse
+        @context_matcher(identifier="remote_gpu", priority=1000)  # it sets attributes, which a method would refuse
         def matcher(context: Any) -> Any:
             return self.match(context)
 

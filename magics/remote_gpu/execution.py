@@ -159,9 +159,7 @@ class Execution:
         if status in ("aborted", "abort"):
             return (*self._held_error(), Finished(Outcome(Result.ABORTED)))
         error = {**reply, **(self._error.content if self._error is not None else {})}
-        outcome = Outcome(
-            Result.ERROR, str(error.get("ename", "Error")), str(error.get("evalue", "")), tuple(error.get("traceback") or ())
-        )
+        outcome = Outcome(Result.ERROR, str(error.get("ename", "Error")), str(error.get("evalue", "")), tuple(error.get("traceback") or ()))
         return (*_payload(reply), Finished(outcome))
 
     def _died(self, content: dict[str, Any]) -> Sequence[Effect]:
@@ -207,7 +205,9 @@ def joined(messages: Sequence[Message], limit: int = 65536) -> list[Message]:
 
 def _same_stream(one: Message, other: Message) -> bool:
     streams = one.msg_type == "stream" == other.msg_type
-    return streams and one.parent_id == other.parent_id and one.content.get("name") == other.content.get("name") and one.raw[0] == other.raw[0]
+    return (
+        streams and one.parent_id == other.parent_id and one.content.get("name") == other.content.get("name") and one.raw[0] == other.raw[0]
+    )
 
 
 def _close(result: list[Message]) -> None:

@@ -15,6 +15,7 @@ from remote_gpu.errors import NotWritable
 
 __all__ = ["MAX_SOCKET_PATH", "check_private", "node_folder", "private_folder", "write_private"]
 
+
 def check_private(path: Path) -> None:
     """Raise `NotWritable` unless `path` is a real folder of this user that nobody else can enter."""
     found = path.lstat()

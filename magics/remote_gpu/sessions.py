@@ -233,7 +233,12 @@ class Sessions:
         check_connection_file(attachment)
         pid, file = self.gateway.record.pid, attachment.connection_file
         connection = Connection(
-            file, self._pump, relay=self._relay, lives=lambda: process_lives(pid) and file.exists(), after=after, claims=claims,
+            file,
+            self._pump,
+            relay=self._relay,
+            lives=lambda: process_lives(pid) and file.exists(),
+            after=after,
+            claims=claims,
             cursor=self._cursor(attachment.session.id).seen,
         )
         if old is not None:
@@ -266,7 +271,9 @@ class Sessions:
     def _after_death(self, wanted: Place, attached: Attached, death: Outcome) -> Attached:
         if attached.told is not death:
             attached.told = death
-            raise KernelDied(f"The remote kernel of session {attached.info.name!r} ended: {death.evalue}.", hint="The next cell starts a new one.")
+            raise KernelDied(
+                f"The remote kernel of session {attached.info.name!r} ended: {death.evalue}.", hint="The next cell starts a new one."
+            )
         if death.reason == "session_ended":
             self.forget(attached.info.id)
             return self._attach_first(wanted)

@@ -94,7 +94,9 @@ class Verbs:
             return
         clusters = [each.name for each in self._sessions.gateway.clusters()]
         if line.name not in clusters:
-            raise LineError(f"There is no session and no cluster {line.name!r}.{nearest(line.name, [*(s.name for s in sessions), *clusters])}")
+            raise LineError(
+                f"There is no session and no cluster {line.name!r}.{nearest(line.name, [*(s.name for s in sessions), *clusters])}"
+            )
         self._sessions.default = Place("", line.name)
         _say(f"Following cells run on {line.name}.")
 

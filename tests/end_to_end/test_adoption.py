@@ -37,7 +37,14 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         extensions = '{"jupyter_remote_gpu": True, "jupyterlab": False, "notebook": False, "jupyter_lsp": False}'
         options = [f"--port={port}", "--port-retries=0", f"--IdentityProvider.token={TOKEN}", "--no-browser", "--allow-root"]
-        command = [sys.executable, "-m", "jupyter_server", *options, f"--ServerApp.root_dir={root}", f"--ServerApp.jpserver_extensions={extensions}"]
+        command = [
+            sys.executable,
+            "-m",
+            "jupyter_server",
+            *options,
+            f"--ServerApp.root_dir={root}",
+            f"--ServerApp.jpserver_extensions={extensions}",
+        ]
         self.log = open(root / f"server-{time.monotonic_ns()}.log", "w+")  # noqa: SIM115  closed in `end`
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 

@@ -74,7 +74,9 @@ class TestLocalCell(CellContract):
         assert self.remote(notebook, "n").result == "39"
 
     def test_a_remote_kernel_that_is_killed_fails_the_cell_at_once_and_the_next_starts_anew(self, notebook):
-        cell = self.remote(notebook, "import os, signal\nprint('alive', flush=True)\nimport time; time.sleep(0.3)\nos.kill(os.getpid(), signal.SIGKILL)")
+        cell = self.remote(
+            notebook, "import os, signal\nprint('alive', flush=True)\nimport time; time.sleep(0.3)\nos.kill(os.getpid(), signal.SIGKILL)"
+        )
         assert cell.error == "KernelDied"
         assert "alive" in cell.text
         assert cell.record["state"] == "lost"

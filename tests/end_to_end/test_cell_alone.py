@@ -112,7 +112,9 @@ def test_a_kernel_started_from_a_notebooks_cell_is_not_that_notebook(gateway, tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JPY_SESSION_NAME", str(tmp_path / "outer.ipynb"))
         code = "from tests.fakes.notebook import Notebook\nwith Notebook('%load_ext remote_gpu') as book: print(book.run('%%remote_gpu\\n1').record['session'])"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2])
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2]
+        )
     assert done.stdout.startswith("kernel-"), done.stderr
 
 

@@ -66,7 +66,8 @@ def test_a_node_python_without_ipykernel_is_said_to_lack_it(places, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("echo 'quota exceeded' >&2; exit 4", ("StartFailed", "quota exceeded")), ("exec sleep 600", ("StartTimedOut", "longer than 6 s"))]
+    ("text", "words"),
+    [("echo 'quota exceeded' >&2; exit 4", ("StartFailed", "quota exceeded")), ("exec sleep 600", ("StartTimedOut", "longer than 6 s"))],
 )
 def test_a_launch_that_fails_or_hangs_is_told_in_its_own_words_and_can_be_tried_again(places, tmp_path, text, words):
     python = tmp_path / "python"
@@ -97,7 +98,7 @@ def test_a_connection_file_that_was_changed_is_not_used(places):
     spoil = (
         "from remote_gpu.gateway import Gateway\nhonest = Gateway.attach\n"
         "def attach(*names, **more):\n    made = honest(*names, **more)\n"
-        "    text = made.connection_file.read_text()\n    made.connection_file.write_text(text.replace('\"key\": \"', '\"key\": \"0'))\n    return made\n"
+        '    text = made.connection_file.read_text()\n    made.connection_file.write_text(text.replace(\'"key": "\', \'"key": "0\'))\n    return made\n'
         "Gateway.attach = attach"
     )
     with Notebook(LOAD, spoil) as notebook:
@@ -110,7 +111,18 @@ def test_a_runtime_file_of_a_dead_gateway_is_passed_over_and_removed(places):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     stale = places.runtime / f"remote-gpu-gateway-{child.pid}.json"
-    stale.write_text(json.dumps({"socket": str(places.folder / "g/1.sock"), "secret": "s", "pid": child.pid, "start_time": 1, "version": "0", "kind": "headless"}))
+    stale.write_text(
+        json.dumps(
+            {
+                "socket": str(places.folder / "g/1.sock"),
+                "secret": "s",
+                "pid": child.pid,
+                "start_time": 1,
+                "version": "0",
+                "kind": "headless",
+            }
+        )
+    )
     stale.chmod(0o600)
     with Notebook(LOAD, environment={"JUPYTER_REMOTE_GPU_GATEWAY": str(stale)}) as notebook:
         assert notebook.run("%%remote_gpu\n'found another'").result == "'found another'"

@@ -54,7 +54,10 @@ def test_two_notebooks_and_a_console_share_the_variables_and_each_gets_its_own_o
             assert one.run(f"{ON}x = 'from one'").error == ""
             assert two.run(f"{ON}print(x); y = 'from two'").text == "from one\n"
             assert said(console, "print(x, y)") == "from one from two\n"
-            first, second = one.send(f"{ON}import time\nfor n in range(20): print('one', n); time.sleep(.02)"), two.send(f"{ON}print('two', x)")
+            first, second = (
+                one.send(f"{ON}import time\nfor n in range(20): print('one', n); time.sleep(.02)"),
+                two.send(f"{ON}print('two', x)"),
+            )
             assert one.run("", msg_id=first).text == "".join(f"one {n}\n" for n in range(20))
             assert two.run("", msg_id=second).text == "two from one\n"
         finally:
@@ -84,7 +87,9 @@ def test_a_viewer_may_look_and_not_run(gateway, shared):
 
 def test_a_killed_remote_kernel_fails_the_cell_at_once_and_says_so(gateway, shared):
     with Notebook(LOAD) as book:
-        cell = book.run(f"{ON}import os, signal\nprint('before', flush=True)\nimport time; time.sleep(0.5)\nos.kill(os.getpid(), signal.SIGKILL)")
+        cell = book.run(
+            f"{ON}import os, signal\nprint('before', flush=True)\nimport time; time.sleep(0.5)\nos.kill(os.getpid(), signal.SIGKILL)"
+        )
         assert (cell.text, cell.error) == ("before\n", "KernelDied")
         assert "killed" in cell.traceback
         assert book.run("%remote_gpu restart shared").reply["status"] == "ok"

@@ -83,7 +83,6 @@ def test_the_doctor_finds_a_gateway_and_says_what_the_cluster_has(places):
 def test_an_unused_gateway_ends_itself(places, wait_until):
     first = find_gateway()
     if first is not None:
-
         os.kill(first.pid, signal.SIGTERM)
         assert wait_until(lambda: find_gateway() is None, 20)
     run("serve", "--background", "--unused", "1")

@@ -61,7 +61,12 @@ def test_a_mistake_in_a_cells_line_says_what_was_meant(line, said):
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("satus", "Did you mean status?"), ("stop a b", "takes one name"), ("on a", "takes no name"), ("stop --gpus 1", "has no option --gpus")],
+    [
+        ("satus", "Did you mean status?"),
+        ("stop a b", "takes one name"),
+        ("on a", "takes no name"),
+        ("stop --gpus 1", "has no option --gpus"),
+    ],
 )
 def test_a_mistake_in_a_command_says_what_was_meant(line, said):
     with pytest.raises(LineError, match=said):
@@ -70,7 +75,9 @@ def test_a_mistake_in_a_command_says_what_was_meant(line, said):
 
 @pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "logs", "use"])
 def test_a_session_is_named_with_or_without_the_option(verb):
-    assert parse_verb(f"{verb} --session two").name == parse_verb(f"{verb} two").name == parse_verb(f"{verb} two --session=two").name == "two"
+    assert (
+        parse_verb(f"{verb} --session two").name == parse_verb(f"{verb} two").name == parse_verb(f"{verb} two --session=two").name == "two"
+    )
 
 
 @given(st.text())

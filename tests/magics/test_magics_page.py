@@ -28,6 +28,8 @@ def test_the_usage_text_has_every_command():
 def test_the_page_explains_every_field_of_the_record():
     from remote_gpu.gateway import SessionInfo
 
-    run = SimpleNamespace(facts=facts_of(SessionInfo("id")), started=0.0, ended=1.0, outcome=Outcome(Result.OK), detached=False, execution=Execution("m"))
+    run = SimpleNamespace(
+        facts=facts_of(SessionInfo("id")), started=0.0, ended=1.0, outcome=Outcome(Result.OK), detached=False, execution=Execution("m")
+    )
     table = PAGE.partition("## The run record")[2].partition("## Limits")[0]
     assert all(f"`{name}`" in table for name in [*record_bundle(run)[RECORD_MIME], "queued_s"])

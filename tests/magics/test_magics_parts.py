@@ -71,7 +71,10 @@ def test_a_remote_error_bears_its_name_and_is_caught_by_it():
     assert error._render_traceback_() == ["line one", "line two"]
 
 
-@pytest.mark.parametrize("name", ["OSError", "UnicodeDecodeError", "SyntaxError", "SystemExit", "ExceptionGroup", "torch.OutOfMemoryError", "KeyboardInterrupt", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["OSError", "UnicodeDecodeError", "SyntaxError", "SystemExit", "ExceptionGroup", "torch.OutOfMemoryError", "KeyboardInterrupt", ""],
+)
 def test_an_error_of_any_name_can_be_raised(name):
     error = remote_error(Outcome(Result.ERROR, name, "text"))
     assert type(error).__name__ == (name.rpartition(".")[2] or "Error")
@@ -98,7 +101,9 @@ def test_our_own_errors_are_one_sentence():
 )
 def test_the_record_says_how_the_cell_stands(outcome, detached, state):
     facts = {"cluster": "c", "node": "n", "gpu": "1 × H200"}
-    run = SimpleNamespace(facts=facts, started=0.0, ended=None if outcome is None else 3.5, outcome=outcome, detached=detached, execution=Execution("m"))
+    run = SimpleNamespace(
+        facts=facts, started=0.0, ended=None if outcome is None else 3.5, outcome=outcome, detached=detached, execution=Execution("m")
+    )
     bundle = record_bundle(run)
     assert bundle[RECORD_MIME]["state"] == state
     assert bundle["text/plain"].startswith("c · n · 1 × H200 · ")
@@ -122,7 +127,9 @@ def test_the_records_text_is_a_line_that_people_read(outcome, more, text):
     facts = {"cluster": "local", "node": "vm", "gpu": "CPU only", "queued_s": more.get("waited")}
     execution = Execution("m", lines=2, missed=more.get("missed", 1 if "not complete" in text else 0))
     ended = None if outcome is None else 101.9
-    run = SimpleNamespace(facts=facts, started=100.0, ended=ended, outcome=outcome, detached=more.get("detached", False), execution=execution)
+    run = SimpleNamespace(
+        facts=facts, started=100.0, ended=ended, outcome=outcome, detached=more.get("detached", False), execution=execution
+    )
     assert record_bundle(run)["text/plain"] == text
 
 

@@ -74,9 +74,7 @@ async def _spawn(argv: Sequence[str], step: str, env: Mapping[str, str]) -> asyn
         raise StartFailed(message, hint="Is the path of the command right?", step=step) from error
 
 
-async def _converse(
-    process: asyncio.subprocess.Process, question: Mapping[str, Any] | None
-) -> tuple[dict[str, Any] | None, str, str]:
+async def _converse(process: asyncio.subprocess.Process, question: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str, str]:
     errors = asyncio.create_task(_tail(process.stderr))
     try:
         await _put(process.stdin, question)

@@ -39,7 +39,16 @@ class AttachmentsHandler(Handler):
         name = self.typed(body, "name", str) or ""
         own = self.typed(body, "own_kernel_id", str)
         identity = front_id(own) if own else ""
-        return Terms(Role(role), after, tuple(claims), name, Client.of(peer) if peer else None, identity, cursor_file=bool(own), paced=peer == os.getpid())
+        return Terms(
+            Role(role),
+            after,
+            tuple(claims),
+            name,
+            Client.of(peer) if peer else None,
+            identity,
+            cursor_file=bool(own),
+            paced=peer == os.getpid(),
+        )
 
 
 class AttachmentHandler(Handler):

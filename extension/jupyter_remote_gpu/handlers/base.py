@@ -162,7 +162,11 @@ class Handler(APIHandler):
         if isinstance(error, RemoteGpuError):
             problem = error.problem()
         else:
-            title = getattr(error, "log_message", None) or self._reason if isinstance(error, HTTPError) else "The gateway has an error; its log has more."
+            title = (
+                getattr(error, "log_message", None) or self._reason
+                if isinstance(error, HTTPError)
+                else "The gateway has an error; its log has more."
+            )
             kind = {401: "not_allowed", 403: "not_allowed", 404: "usage", 405: "usage", 400: "usage"}.get(status_code, "error")
             problem = {"type": "about:blank", "title": title, "status": status_code, "reason": kind, "hint": "", "details": {}}
         self.set_status(problem["status"])
