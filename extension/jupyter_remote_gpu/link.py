@@ -29,7 +29,7 @@ __all__ = ["Deliver", "Link", "LinkAttachment"]
 _FINAL = (errors.SessionEnded, errors.UnknownSession, errors.VersionMismatch, errors.AccessRefused)
 _BATCH = 256 * 1024  # bytes handed to the stream at once; an urgent message waits for no more than these and its buffer
 _QUIET = 0.02  # seconds that an acknowledgement may wait for company
-_LAST_WORDS = 1.0  # seconds that a detaching client's messages have to leave
+_LAST_WORDS = 1.0  # seconds that a detaching client's messages have to leave, and a leaving node's to be read
 
 
 class Link:
@@ -251,7 +251,11 @@ class Link:
         while True:
             frames = self._next_frames()
             if frames:
-                await stream.send(frames)
+                try:
+                    await stream.send(frames)
+                except LinkProblem:
+                    await asyncio.sleep(_LAST_WORDS)  # the reader ends first, with what the node said before it went
+                    raise
                 self._sent = clock()
                 continue
             self._idle.set()

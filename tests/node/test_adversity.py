@@ -25,6 +25,7 @@ PRLIMIT = getattr(resource, "prlimit", None)
 @pytest.mark.skipif(PRLIMIT is None, reason="only Linux can take a file size away from another process")
 def test_a_disk_that_is_full_is_told_in_the_cell_and_the_session_goes_on(client: Client, session: dict[str, Any]) -> None:
     assert PRLIMIT is not None
+    client.run("1")  # the kernel has started: it is this cell that meets the full disk
     PRLIMIT(session["pid"], resource.RLIMIT_FSIZE, (2000, 2000))
     cell = client.execute("for n in range(20_000): print(n)\nimport time; time.sleep(0.5)")
     assert client.finish(cell)["status"] == "ok"

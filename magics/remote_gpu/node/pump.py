@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import stat
 import time
 
 __all__ = ["SILENCE", "pump"]
@@ -16,6 +18,7 @@ SILENCE = 60.0
 """Seconds without a byte from stdin after which the command ends."""
 
 _CHUNK = 256 * 1024
+_FAREWELL = 1.0  # seconds that the gateway has to close its side
 
 
 class _Way:
@@ -34,6 +37,28 @@ class _Way:
     def write(self) -> None:
         """Write some of what waits."""
         self.waiting = self.waiting[os.write(self.target, self.waiting) :]
+
+    def try_write(self) -> None:
+        """Write, or drop what nobody takes any more: what the session said before it went is still to be handed on."""
+        try:
+            self.write()
+        except BlockingIOError:
+            return
+        except OSError:
+            self.waiting = b""
+
+
+def _see_off(source: int, target: int) -> None:
+    """Say that no more comes, and take in for a moment what is still said: a write that fails would cost the reader our last words."""
+    if stat.S_ISSOCK(os.fstat(target).st_mode):
+        with socket.socket(fileno=os.dup(target)) as half:
+            half.shutdown(socket.SHUT_WR)
+    else:
+        os.close(target)
+    poll, until = select.poll(), time.monotonic() + _FAREWELL
+    poll.register(source, select.POLLIN)
+    while (rest := until - time.monotonic()) > 0 and poll.poll(rest * 1000) and os.read(source, _CHUNK):
+        continue
 
 
 def pump(there: int, source: int = 0, target: int = 1, silence: float = SILENCE) -> None:
@@ -56,9 +81,10 @@ def pump(there: int, source: int = 0, target: int = 1, silence: float = SILENCE)
                 if not up.read():
                     return
             if events.get(there, 0) & ~select.POLLOUT and not down.waiting and not down.read():
+                _see_off(source, target)
                 return
             if up.waiting:
-                up.write()
+                up.try_write()
             if down.waiting:
                 down.write()
             elif events.get(target, 0) & ~select.POLLOUT and not up.waiting and not events.get(source, 0) & select.POLLIN:
