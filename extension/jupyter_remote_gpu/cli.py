@@ -57,6 +57,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     stop = verb("stop", "End remote sessions: their kernels, allocations and journals.")
     stop.add_argument("names", nargs="*", metavar="NAME", help="a session's name or id")
     stop.add_argument("--all", action="store_true", help="every session")
+    connect = verb("connect", "Make a connection file by which any Jupyter client can use a session, and print its path.")
+    connect.add_argument("name", metavar="NAME", help="a session's name or id")
+    connect.add_argument("--role", default="editor", choices=("editor", "viewer", "owner"), help="what the client may do (editor)")
     logs = verb("logs", "Show what a session's supervisor and kernel wrote beside their output.")
     logs.add_argument("name", metavar="NAME", help="a session's name or id")
     logs.add_argument("--lines", type=int, default=100, metavar="N", help="the last N lines (100)")
@@ -142,6 +145,15 @@ def _stop(options: argparse.Namespace, _rest: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _connect(options: argparse.Namespace, _rest: Sequence[str]) -> int:
+    with Gateway(find_or_start_gateway()) as gateway:
+        attachment = gateway.attach(options.name, role=options.role, name="connect", lasting=True)
+    if options.json:
+        return _print_json({"session": options.name, "attachment": attachment.id, "connection_file": str(attachment.connection_file)})
+    print(attachment.connection_file)
+    return 0
+
+
 def _logs(options: argparse.Namespace, _rest: Sequence[str]) -> int:
     with Gateway(find_or_start_gateway()) as gateway:
         text = gateway.logs(options.name, lines=options.lines)
@@ -188,6 +200,7 @@ _VERBS = {
     "clusters": _clusters,
     "sessions": _sessions,
     "stop": _stop,
+    "connect": _connect,
     "logs": _logs,
     "doctor": _doctor,
     "serve": _serve,

@@ -237,12 +237,15 @@ class Gateway:
         claims: Sequence[str] = (),
         name: str | None = None,
         own_kernel_id: str | None = None,
+        lasting: bool = False,
     ) -> AttachmentInfo:
         """Attach with a front of one's own. `after` is the last journal number that is already there (None: from now on).
 
         A kernel manager gives its `own_kernel_id`: its front keeps the same id and place over a restart of the gateway.
+        A `lasting` one is for another process: it ends when nobody listens any more, not with this process.
         """
         body = {"role": role, "after": after, "claims": list(claims) or None, "name": name, "own_kernel_id": own_kernel_id}
+        body["lasting"] = lasting or None
         body = {key: value for key, value in body.items() if value is not None}
         return AttachmentInfo.of(self._call("POST", _session(session, "attachments"), body=body))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,15 @@ def test_a_dead_notebook_kernel_misses_nothing(module_places):
         assert seen[0] <= 6
         assert new.run("%%remote_gpu --session night\nprint(n)").text == "39\n"
         new.run("%remote_gpu stop night")
+
+
+def test_any_client_attaches_by_a_connection_file_that_the_command_line_makes(gateway, shared):
+    command = [sys.executable, "-m", "jupyter_remote_gpu", "connect", "shared"]
+    file = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    client = BlockingKernelClient(connection_file=file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        assert said(client, "print('by any client')") == "by any client\n"
+    finally:
+        client.stop_channels()

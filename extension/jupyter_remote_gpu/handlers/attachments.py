@@ -28,7 +28,7 @@ class AttachmentsHandler(Handler):
 
     def _terms(self) -> Terms:
         body = self.body()
-        self.only(body, {"role", "after", "claims", "name", "own_kernel_id"})
+        self.only(body, {"role", "after", "claims", "name", "own_kernel_id", "lasting"})
         role, claims = self.typed(body, "role", str) or Role.OWNER, self.typed(body, "claims", list) or []
         after = self.typed(body, "after", int)
         if role not in set(Role):
@@ -36,16 +36,15 @@ class AttachmentsHandler(Handler):
         if not all(isinstance(claim, str) for claim in claims) or (after is not None and after < 0):
             raise UsageProblem("'claims' must be a list of message ids, and 'after' a number of the journal.")
         peer = self.peer()
-        name = self.typed(body, "name", str) or ""
+        client = Client.of(peer) if peer and not self.typed(body, "lasting", bool) else None
         own = self.typed(body, "own_kernel_id", str)
-        identity = front_id(own) if own else ""
         return Terms(
             Role(role),
             after,
             tuple(claims),
-            name,
-            Client.of(peer) if peer else None,
-            identity,
+            name=self.typed(body, "name", str) or "",
+            client=client,
+            identity=front_id(own) if own else "",
             cursor_file=bool(own),
             paced=peer == os.getpid(),
         )
