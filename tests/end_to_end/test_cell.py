@@ -129,7 +129,7 @@ def test_attach_in_a_new_kernel_replays_what_the_dead_one_missed(module_places):
     go.touch()
     with Notebook(LOAD) as second:
         cell = second.run("%remote_gpu attach survivor")
-        assert cell.stream("stdout").split() == [str(n) for n in range(100)]
+        assert cell.stream("stdout").split() == [str(n) for n in range(100)], cell.outputs
         assert cell.result == "'result'"
         assert cell.record["complete"]
         assert second.run("%%remote_gpu --session survivor\nn").result == "99"

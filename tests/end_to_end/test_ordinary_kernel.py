@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -116,7 +117,7 @@ def test_a_kernel_that_died_is_seen_as_dead(kernel, wait_until):
     assert wait_until(lambda: not manager.is_alive(), TIME)
 
 
-async def test_an_asynchronous_manager_starts_and_ends_it(module_places):
+async def _runs_one_cell():
     manager = AsyncKernelManager(kernel_name=KERNEL)
     await manager.start_kernel()
     client: AsyncKernelClient = manager.client()
@@ -128,6 +129,10 @@ async def test_an_asynchronous_manager_starts_and_ends_it(module_places):
     finally:
         client.stop_channels()
         await manager.shutdown_kernel()
+
+
+def test_an_asynchronous_manager_starts_and_ends_it(module_places):
+    asyncio.run(_runs_one_cell())
 
 
 def test_an_environment_variable_of_this_process_does_not_cross(module_places, monkeypatch):

@@ -87,6 +87,18 @@ def test_a_viewer_may_look_and_not_run(gateway, shared):
     assert gateway.session(shared.id).state == "running"
 
 
+def test_any_client_attaches_by_a_connection_file_that_the_command_line_makes(gateway, shared):
+    command = [sys.executable, "-m", "jupyter_remote_gpu", "connect", "shared"]
+    file = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    client = BlockingKernelClient(connection_file=file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        assert said(client, "print('by any client')") == "by any client\n"
+    finally:
+        client.stop_channels()
+
+
 def test_a_killed_remote_kernel_fails_the_cell_at_once_and_says_so(gateway, shared):
     with Notebook(LOAD) as book:
         cell = book.run(
@@ -129,15 +141,3 @@ def test_a_dead_notebook_kernel_misses_nothing(module_places):
         assert seen[0] <= 6
         assert new.run("%%remote_gpu --session night\nprint(n)").text == "39\n"
         new.run("%remote_gpu stop night")
-
-
-def test_any_client_attaches_by_a_connection_file_that_the_command_line_makes(gateway, shared):
-    command = [sys.executable, "-m", "jupyter_remote_gpu", "connect", "shared"]
-    file = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    client = BlockingKernelClient(connection_file=file)
-    client.load_connection_file()
-    client.start_channels()
-    try:
-        assert said(client, "print('by any client')") == "by any client\n"
-    finally:
-        client.stop_channels()
