@@ -129,7 +129,7 @@ def test_two_runs_of_one_notebook_by_nbclient_start_from_nothing_each(gateway, t
 
 
 def test_a_papermill_run_is_named_after_its_notebook_and_is_its_own(gateway):
-    told = {"PAPERMILL_INPUT_PATH": "/work/train.v2.ipynb"}
+    told = {"PAPERMILL_INPUT_PATH": "/home/amira/train.v2.ipynb"}
     with Notebook(LOAD, environment=told) as one, Notebook(LOAD, environment=told) as two:
         names = (named(one), named(two))
         assert len(set(names)) == 2
