@@ -48,7 +48,7 @@ class Cells:
             facts, attached.queued = {**facts, "queued_s": attached.queued}, None
         running = Running(Execution(connection.signer.next_id()), self._output.sink(attached.info.id), facts)
         stdin, count = self._output.allows_stdin, self._output.count
-        running.send = lambda through: through.execute(code, running, allow_stdin=stdin, count=count)
+        running.send = lambda through: through.execute(code, running, allow_stdin=stdin, about={"execution_count": count})
         self._sessions.note_sent(attached, running)
         running.send(connection)
         self.finish(attached, running)

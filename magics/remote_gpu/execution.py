@@ -94,6 +94,8 @@ class Execution:
     first: int | None = None
     last: int | None = None
     finished: bool = False
+    values: Message | None = None
+    """What the kernel says of the names that the cell bound (`remote_gpu_values`)."""
     _idle: bool = False
     _error: Message | None = None
     _reply: Message | None = None
@@ -125,6 +127,9 @@ class Execution:
         if kind == "status":
             self._idle = message.content.get("execution_state") == "idle"
             return self._end_if_over() if self._idle else ()
+        if kind == "remote_gpu_values":
+            self.values = message
+            return ()
         if kind == "input_request":
             return (AskInput(str(message.content.get("prompt", "")), bool(message.content.get("password"))),)
         if kind == "execute_reply":

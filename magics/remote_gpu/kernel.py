@@ -82,18 +82,17 @@ class Connection:
         """Hear the kernel; what is to be inherited, followed or replayed was said before, so that it misses nothing."""
         self.pump.call(lambda: self.pump.add(self))
 
-    def execute(self, code: str, running: Running, *, allow_stdin: bool, count: int | None, silent: bool = False) -> None:
-        """Send `code`; what comes of it arrives in `running`."""
+    def execute(self, code: str, running: Running, *, allow_stdin: bool, about: Mapping[str, Any], buffers: Sequence[Any] = ()) -> None:
+        """Send `code`; what comes of it arrives in `running`. `about` is for our kernel: the cell's number, the names that cross."""
         content = {
             "code": code,
-            "silent": silent,
+            "silent": False,
             "store_history": False,
             "user_expressions": {},
             "allow_stdin": allow_stdin,
             "stop_on_error": False,
         }
-        metadata = {"remote_gpu": {"execution_count": count}}
-        frames = self.signer.pack("execute_request", content, msg_id=running.msg_id, metadata=metadata)
+        frames = self.signer.pack("execute_request", content, msg_id=running.msg_id, metadata={"remote_gpu": about}, buffers=buffers)
         self.pump.call(lambda: (self._follow(running), self._send(0, frames)))  # type: ignore[arg-type, func-returns-value]
 
     def follow(self, running: Running) -> None:
@@ -146,9 +145,9 @@ class Connection:
         frames = self.signer.pack("input_reply", {"status": "ok", "value": value})
         self.pump.call(lambda: self._send(2, frames))
 
-    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float) -> dict[str, Any] | None:
+    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float, control: bool = False) -> dict[str, Any] | None:
         """Ask the kernel and wait at most `timeout` s; None when no answer came. Beside a running cell, a subshell is asked."""
-        return self._questions.ask(self._later, msg_type, content, timeout=timeout, beside=self.busy)
+        return self._questions.ask(self._later, msg_type, content, timeout=timeout, beside=self.busy and not control, control=control)
 
     def send_comm(
         self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink

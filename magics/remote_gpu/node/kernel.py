@@ -12,14 +12,15 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import ipykernel.kernelapp
 import zmq
@@ -28,6 +29,7 @@ from ipykernel.kernelapp import IPKernelApp
 from traitlets import Float, Type, Unicode
 from traitlets.config import Config
 
+from remote_gpu.node.asks import answer
 from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
 from remote_gpu.node.spawn import keep_only, replace_environment
 
@@ -40,11 +42,46 @@ class RemoteKernel(IPythonKernel):
     """ipykernel's kernel; see the module for what differs."""
 
     _execute_sleep = Float(0.0)  # the plain kernel's pause against lost output; here nothing is lost
+    control_msg_types: ClassVar[list[str]] = [*IPythonKernel.control_msg_types, "remote_gpu_request"]
+
+    @functools.cached_property
+    def variables(self) -> Any:
+        """The user's names."""
+        from remote_gpu.node.variables import Variables
+
+        return Variables(self.shell, self._publish)
+
+    async def remote_gpu_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Answer one of our own questions, beside whatever runs."""
+        self.session.send(socket, "remote_gpu_reply", answer(self.variables, parent["content"]), parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Run a cell, under the number that its notebook gave it when it says one."""
         with self._numbered(parent):
             await super().execute_request(stream, ident, parent)
+
+    async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: FBT001  ipykernel's own
+        """Run a cell between taking in the names that come with it and saying what became of names."""
+        parent = self.get_parent()
+        about = (parent.get("metadata") or {}).get("remote_gpu")
+        if not isinstance(about, dict) or about.keys() <= {"execution_count"}:
+            return await super().do_execute(code, silent, *args, **kwargs)
+        try:
+            crossing = self.variables.begin(about, parent.get("buffers") or ())
+            if crossing.refused:
+                return {**crossing.refusal(), "execution_count": self.execution_count}
+            reply = await super().do_execute(code, silent, *args, **kwargs)
+            crossing.end(ok=reply["status"] == "ok")
+        except KeyboardInterrupt:  # while names were on their way, outside of the cell
+            return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "execution_count": self.execution_count}
+        return reply
+
+    def _publish(self, msg_type: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """Send one iopub message that belongs to the running cell."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        topic = self.topic(msg_type)
+        self.session.send(self.iopub_socket, msg_type, content, parent=self.get_parent(), ident=topic, buffers=list(buffers))
 
     @contextlib.contextmanager
     def _numbered(self, parent: dict[str, Any]) -> Iterator[None]:
