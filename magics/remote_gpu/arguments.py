@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import functools
+import keyword
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from remote_gpu.usage import CELL_USAGE, LINE_USAGE
 
 __all__ = [
     "CELL_OPTIONS",
@@ -23,40 +26,6 @@ __all__ = [
     "parse_verb",
     "verb_options",
 ]
-
-CELL_USAGE = """\
-%%remote_gpu [--session NAME] [--cluster NAME] [--gpus N]
-
-Run this cell in a remote session. The first cell starts one, later cells use it again.
-
-  --session NAME   the session to run in; several can be there at once
-  --cluster NAME   where to run; otherwise what is chosen in the sidebar, or a fitting cluster
-  --gpus N         how many GPUs a new session asks for
-  --help           show this text
-
-The stop button (Ctrl-C) interrupts the cell; pressed again, it leaves the cell running, and
-%remote_gpu attach brings its output back. %remote_gpu help lists the other commands."""
-
-LINE_USAGE = """\
-%remote_gpu VERB
-
-  status [NAME]               this notebook's sessions, and what runs in them
-  clusters                    the clusters that you can use
-  sessions                    your remote sessions
-  start [NAME]                start a session now (--cluster NAME, --gpus N)
-  use NAME                    the session, or else the cluster, that following cells run in
-  attach [NAME]               bring back the output of a cell that was left running, and follow it
-  interrupt [NAME]            interrupt what runs there; its variables stay
-  restart [NAME]              a new kernel in the same place; its variables are gone
-  stop [NAME]                 end a session and give its GPUs back
-  logs [NAME] [--lines N]     what the session wrote outside of cells
-  on [--session NAME] [--cluster NAME] [--gpus N]
-                              run all following cells remotely; %%local runs one here
-  off                         run following cells here again
-  help                        show this text
-
-NAME is a session's name or id; --session NAME says the same. Without one, this notebook's session is meant.
-%%remote_gpu --help tells about cells."""
 
 
 class LineError(ValueError):
@@ -78,6 +47,13 @@ class Verb(StrEnum):
     LOGS = "logs"
     ON = "on"
     OFF = "off"
+    PUSH = "push"
+    PULL = "pull"
+    VARS = "vars"
+    PUT = "put"
+    GET = "get"
+    QUEUE = "queue"
+    CANCEL = "cancel"
     HELP = "help"
 
 
@@ -92,12 +68,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class CellLine:
-    """`%%remote_gpu …`: empty strings and 0 mean "not said"."""
+    """`%%remote_gpu …`: empty strings and 0 mean "not said".
+
+    `inputs` and `outputs` are the variables that were named by hand; None leaves them to the analysis of the cell, unless `sync` is off.
+    `name` is that of a background cell's job.
+    """
 
     session: str = ""
     cluster: str = ""
     gpus: int = 0
     help: bool = False
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    sync: bool = True
+    background: bool = False
+    files: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def place(self) -> Place:
@@ -107,7 +93,7 @@ class CellLine:
 
 @dataclass(frozen=True, slots=True)
 class VerbLine:
-    """`%remote_gpu VERB …`."""
+    """`%remote_gpu VERB …`. `name` is the session that is meant; `words` are variables, paths, or a job."""
 
     verb: Verb = Verb.STATUS
     name: str = ""
@@ -115,18 +101,54 @@ class VerbLine:
     gpus: int = 0
     lines: int = 100
     session: str = ""
+    words: tuple[str, ...] = ()
 
 
-CELL_OPTIONS = ("--session", "--cluster", "--gpus", "--help")
+CELL_OPTIONS = (
+    "--session",
+    "--cluster",
+    "--gpus",
+    "--input",
+    "--output",
+    "--no-sync",
+    "--files",
+    "--background",
+    "--name",
+    "--help",
+)
+_SHORT = {"-h": "--help", "-i": "--input", "-o": "--output"}
+_FLAGS = frozenset({"--help", "--no-sync", "--background"})
+_LISTS = frozenset({"--input", "--output", "--files"})
+_NUMBERS = frozenset({"--gpus", "--lines"})
 _PLACE = ("--session", "--cluster", "--gpus")
-_NAMED = frozenset({Verb.STATUS, Verb.START, Verb.USE, Verb.ATTACH, Verb.INTERRUPT, Verb.RESTART, Verb.STOP, Verb.LOGS})
+_NAMED = frozenset(
+    {
+        Verb.STATUS,
+        Verb.START,
+        Verb.USE,
+        Verb.ATTACH,
+        Verb.INTERRUPT,
+        Verb.RESTART,
+        Verb.STOP,
+        Verb.LOGS,
+        Verb.VARS,
+        Verb.QUEUE,
+    }
+)
+_TAKES: dict[Verb, tuple[str, int]] = {
+    Verb.PUSH: ("the names of variables", 0),
+    Verb.PULL: ("the names of variables", 0),
+    Verb.PUT: ("a file or a folder, and where it shall be there", 2),
+    Verb.GET: ("a file or a folder there, and where it shall be here", 2),
+    Verb.CANCEL: ("a job, as %remote_gpu queue shows it", 1),
+}
+"""What else a verb takes than a session's name, in words, and at most how many words (0: any number)."""
 _OPTIONS: dict[Verb, tuple[str, ...]] = {
-    **dict.fromkeys(_NAMED, ("--session",)),
+    **dict.fromkeys((*_NAMED, *_TAKES), ("--session",)),
     Verb.START: _PLACE,
     Verb.LOGS: ("--session", "--lines"),
     Verb.ON: _PLACE,
 }
-_NUMBERS = frozenset({"--gpus", "--lines"})
 
 
 def verb_options(verb: str) -> tuple[str, ...]:
@@ -145,13 +167,30 @@ def nearest(word: str, known: Sequence[str]) -> str:
 @functools.lru_cache(maxsize=64)
 def parse_cell(line: str) -> CellLine:
     """The options of a cell's first line; raises `LineError`."""
-    values, names = _split(line, CELL_OPTIONS, "%%remote_gpu")
+    what = "%%remote_gpu"
+    values, names = _split(line, CELL_OPTIONS, what)
     if names:
-        hint = nearest(names[0], list(Verb)) if names[0] in set(Verb) else f" A session is named with --session {names[0]}."
+        hint = f" A session is named with --session {names[0]}."
         if names[0] in set(Verb):
             hint = f" As a command it is a line of its own: %remote_gpu {names[0]}."
-        raise LineError(f"%%remote_gpu takes options only, not {names[0]!r}.{hint}")
-    return CellLine(values.get("--session", ""), values.get("--cluster", ""), int(values.get("--gpus", 0)), "--help" in values)
+        raise LineError(f"{what} takes options only, not {names[0]!r}.{hint}")
+    if "--name" in values and "--background" not in values:
+        raise LineError(f"{what}: --name is for the job of a cell with --background.")
+    lists = {option: _parts(values[option]) for option in _LISTS & set(values)}
+    for option in ("--input", "--output"):
+        _check_variables(lists.get(option, ()), f"{what}: {option}")
+    return CellLine(
+        values.get("--session", ""),
+        values.get("--cluster", ""),
+        int(values.get("--gpus", 0)),
+        "--help" in values,
+        inputs=lists.get("--input"),
+        outputs=lists.get("--output"),
+        sync="--no-sync" not in values,
+        background="--background" in values,
+        files=lists.get("--files", ()),
+        name=values.get("--name", ""),
+    )
 
 
 def parse_verb(line: str) -> VerbLine:
@@ -165,15 +204,12 @@ def parse_verb(line: str) -> VerbLine:
     values, names = _split(rest, (*_OPTIONS.get(verb, ()), "--help"), f"%remote_gpu {verb}")
     if "--help" in values:
         return VerbLine(Verb.HELP)
-    most = 1 if verb in _NAMED else 0
-    if len(names) > most:
-        raise LineError(f"%remote_gpu {verb} takes {'one name' if most else 'no name'}, not {' '.join(names)!r}.")
     session = values.get("--session", "")
-    if names and session not in ("", names[0]):
-        raise LineError(f"%remote_gpu {verb}: {names[0]!r} or --session {session!r}? One name is enough.")
-    name = names[0] if names else session if most else ""
-    if verb is Verb.USE and not name:
-        raise LineError("%remote_gpu use needs a name: of a session, or of a cluster. %remote_gpu sessions lists them.")
+    words: tuple[str, ...] = ()
+    if verb in _TAKES:
+        name, words = session, _words(verb, names)
+    else:
+        name = _name(verb, names, session)
     return VerbLine(
         verb,
         name,
@@ -181,10 +217,49 @@ def parse_verb(line: str) -> VerbLine:
         int(values.get("--gpus", 0)),
         int(values.get("--lines", 100)),
         session,
+        words,
     )
 
 
+def _name(verb: Verb, names: list[str], session: str) -> str:
+    """The session that is meant, or for `use` perhaps a cluster; empty for verbs that take none."""
+    most = 1 if verb in _NAMED else 0
+    if len(names) > most:
+        raise LineError(f"%remote_gpu {verb} takes {'one name' if most else 'no name'}, not {' '.join(names)!r}.")
+    if names and session not in ("", names[0]):
+        raise LineError(f"%remote_gpu {verb}: {names[0]!r} or --session {session!r}? One name is enough.")
+    name = names[0] if names else session if most else ""
+    if verb is Verb.USE and not name:
+        raise LineError("%remote_gpu use needs a name: of a session, or of a cluster. %remote_gpu sessions lists them.")
+    return name
+
+
+def _words(verb: Verb, words: list[str]) -> tuple[str, ...]:
+    """What `push`, `pull`, `put`, `get` and `cancel` are about."""
+    meant, most = _TAKES[verb]
+    if verb in (Verb.PUSH, Verb.PULL):
+        words = list(_parts(",".join(words)))
+        _check_variables(words, f"%remote_gpu {verb}")
+    if not words:
+        raise LineError(f"%remote_gpu {verb} needs {meant}.")
+    if most and len(words) > most:
+        raise LineError(f"%remote_gpu {verb} takes {meant}, not {' '.join(words)!r}. A path with spaces stands in quotation marks.")
+    return tuple(words)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """What stands between commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _check_variables(names: Sequence[str], what: str) -> None:
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise LineError(f"{what} takes names of variables, separated by commas, not {name!r}.")
+
+
 def _split(line: str, options: Sequence[str], what: str) -> tuple[dict[str, str], list[str]]:
+    """Options with their values, and the other words. A list that is given twice is one list."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError as error:
@@ -197,20 +272,28 @@ def _split(line: str, options: Sequence[str], what: str) -> tuple[dict[str, str]
             names.append(word)
             continue
         option, has_value, value = word.partition("=")
-        if option == "-h":
-            option = "--help"
+        option = _SHORT.get(option, option)
         if option not in options:
             raise LineError(f"{what} has no option {option}.{nearest(option, options)}")
-        if option == "--help":
+        if option in _FLAGS:
+            if has_value:
+                raise LineError(f"{what}: {option} takes no value.")
             values[option] = ""
             continue
-        values[option] = _value(option, value if has_value else next(rest, ""), what)
+        value = _value(option, value if has_value else next(rest, ""), what)
+        if option in _LISTS:
+            while value.endswith(","):  # -i a, b
+                value += next(rest, "") or " "
+            value = f"{values[option]},{value}" if option in values else value
+        values[option] = value
     return values, names
 
 
 def _value(option: str, value: str, what: str) -> str:
-    if not value or value.startswith("--"):
+    if not value or value.startswith("--") or value in _SHORT:
         raise LineError(f"{what}: {option} needs a value.")
+    if option in _LISTS and not _parts(value):
+        raise LineError(f"{what}: {option} needs at least one {'path' if option == '--files' else 'name'}, not {value!r}.")
     if option in _NUMBERS and not (value.isdecimal() and int(value) > 0):
         raise LineError(f"{what}: {option} needs a number of at least 1, not {value!r}.")
     return value

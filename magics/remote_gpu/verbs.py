@@ -52,7 +52,10 @@ class Verbs:
             Verb.OFF: self._off,
             Verb.HELP: lambda _: _say(LINE_USAGE),
         }
-        actions[line.verb](line)
+        action = actions.get(line.verb)
+        if action is None:
+            raise LineError(f"%remote_gpu {line.verb} does not work yet in this version.")
+        action(line)
 
     def _status(self, line: VerbLine) -> None:
         if line.name:

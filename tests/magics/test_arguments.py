@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_gpu.arguments import CELL_USAGE, LINE_USAGE, CellLine, LineError, Verb, VerbLine, parse_cell, parse_verb
+from remote_gpu.arguments import CELL_OPTIONS, CELL_USAGE, LINE_USAGE, CellLine, LineError, Verb, VerbLine, parse_cell, parse_verb
 from remote_gpu.cell import numbered
 
 
@@ -20,6 +21,14 @@ from remote_gpu.cell import numbered
         ("--session 'two words'  # a comment", CellLine("two words")),
         ("--help", CellLine(help=True)),
         ("-h", CellLine(help=True)),
+        ("-i a,b -o c", CellLine(inputs=("a", "b"), outputs=("c",))),
+        ("-i a, b -o=c", CellLine(inputs=("a", "b"), outputs=("c",))),
+        ("--input 'a , b' --input a --input=ö", CellLine(inputs=("a", "b", "ö"))),
+        ("-i a,", CellLine(inputs=("a",))),
+        ("--no-sync", CellLine(sync=False)),
+        ("--files data.csv,'my folder' --files ~/x", CellLine(files=("data.csv", "my folder", "~/x"))),
+        ("--background", CellLine(background=True)),
+        ("--background --name fit", CellLine(background=True, name="fit")),
     ],
 )
 def test_a_cells_options_are_read(line, expected):
@@ -36,6 +45,16 @@ def test_a_cells_options_are_read(line, expected):
         ("on --session a", VerbLine(Verb.ON, session="a")),
         ("--help", VerbLine(Verb.HELP)),
         ("stop --help", VerbLine(Verb.HELP)),
+        ("push a", VerbLine(Verb.PUSH, words=("a",))),
+        ("push a, b,c d --session s", VerbLine(Verb.PUSH, "s", session="s", words=("a", "b", "c", "d"))),
+        ("pull x", VerbLine(Verb.PULL, words=("x",))),
+        ("vars", VerbLine(Verb.VARS)),
+        ("vars s", VerbLine(Verb.VARS, "s")),
+        ("put 'my data.csv'", VerbLine(Verb.PUT, words=("my data.csv",))),
+        ("put a/b c --session s", VerbLine(Verb.PUT, "s", session="s", words=("a/b", "c"))),
+        ("get out.npz", VerbLine(Verb.GET, words=("out.npz",))),
+        ("queue --session s", VerbLine(Verb.QUEUE, "s", session="s")),
+        ("cancel fit-2", VerbLine(Verb.CANCEL, words=("fit-2",))),
     ],
 )
 def test_a_command_is_read(line, expected):
@@ -52,6 +71,16 @@ def test_a_command_is_read(line, expected):
         ("--session --gpus 1", "needs a value"),
         ("name", "--session name"),
         ("stop", "%remote_gpu stop"),
+        ("-i", "--input needs a value"),
+        ("-i -o b", "--input needs a value"),
+        ("-i ,", "at least one name"),
+        ("-i x[0]", "names of variables"),
+        ("-o a.b", "names of variables"),
+        ("-i for", "names of variables"),
+        ("--files ,", "at least one path"),
+        ("--no-sync=1", "takes no value"),
+        ("--name fit", "--background"),
+        ("--backgroud", "Did you mean --background?"),
     ],
 )
 def test_a_mistake_in_a_cells_line_says_what_was_meant(line, said):
@@ -66,6 +95,15 @@ def test_a_mistake_in_a_cells_line_says_what_was_meant(line, said):
         ("stop a b", "takes one name"),
         ("on a", "takes no name"),
         ("stop --gpus 1", "has no option --gpus"),
+        ("push", "needs the names of variables"),
+        ("pull --session s", "needs the names of variables"),
+        ("push a.b", "names of variables"),
+        ("put", "needs a file or a folder"),
+        ("get a b c", "in quotation marks"),
+        ("cancel", "needs a job"),
+        ("cancel 1 2", "takes a job"),
+        ("vars a b", "takes one name"),
+        ("pusj a", "Did you mean push?"),
     ],
 )
 def test_a_mistake_in_a_command_says_what_was_meant(line, said):
@@ -73,7 +111,7 @@ def test_a_mistake_in_a_command_says_what_was_meant(line, said):
         parse_verb(line)
 
 
-@pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "logs", "use"])
+@pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "logs", "use", "vars", "queue"])
 def test_a_session_is_named_with_or_without_the_option(verb):
     assert (
         parse_verb(f"{verb} --session two").name == parse_verb(f"{verb} two").name == parse_verb(f"{verb} two --session=two").name == "two"
@@ -89,7 +127,7 @@ def test_any_line_is_understood_or_a_mistake(line):
 
 def test_the_help_names_every_verb_and_option():
     assert all(f"  {verb}" in LINE_USAGE for verb in Verb)
-    assert all(option in CELL_USAGE for option in ("--session", "--cluster", "--gpus", "--help"))
+    assert all(re.search(rf"^  (-\w, )?{option}\b", CELL_USAGE, re.MULTILINE) for option in CELL_OPTIONS)
 
 
 @pytest.mark.parametrize(
