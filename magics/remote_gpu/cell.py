@@ -12,10 +12,11 @@ from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, UnknownS
 from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page, Result
 from remote_gpu.failures import CellLost, Detached, plain, remote_error
 from remote_gpu.output import Output
-from remote_gpu.running import Event, GatewayGone, Running
+from remote_gpu.running import Event, GatewayGone, Running, Sink
 from remote_gpu.sessions import Attached, Sessions
+from remote_gpu.summary import Summary
 
-__all__ = ["Cells", "numbered"]
+__all__ = ["Cells", "NamesRefused", "numbered"]
 
 _SHOWN_WITHIN = 1.0  # seconds that a cell's last record may take to be published
 
@@ -33,28 +34,42 @@ def numbered(first_line: str, body: str) -> str:
     return f"{indent}# {first_line}\n{body}"
 
 
-class Cells:
-    """Runs cells of one shell."""
+class NamesRefused(Exception):  # noqa: N818  it never reaches a user
+    """The kernel cannot take in what came with the cell, and did not run it; `evalue` says what and why, in JSON."""
 
-    def __init__(self, shell: Any, sessions: Sessions, output: Output) -> None:
+    def __init__(self, evalue: str) -> None:
+        super().__init__(evalue)
+        self.evalue = evalue
+
+
+class Cells:
+    """Runs cells of one shell. `crossed` binds the names of an execution that is over and says what crossed."""
+
+    def __init__(self, shell: Any, sessions: Sessions, output: Output, crossed: Callable[[Attached, Running], Summary]) -> None:
         self._shell = shell
         self._sessions = sessions
         self._output = output
+        self._crossed = crossed
 
-    def run(self, attached: Attached, code: str) -> None:
-        """Run `code` there; returns when it has ended well, raises what it raised."""
+    def started(self, attached: Attached, code: str, crossing: Any = None, *, sink: Sink | None = None, stdin: bool = True) -> Running:
+        """Send `code`, with the names of `crossing`; `sink` is where its output goes, by default the cell that runs now."""
         connection, facts = attached.connection, attached.facts
         if attached.queued is not None:
             facts, attached.queued = {**facts, "queued_s": attached.queued}, None
-        running = Running(Execution(connection.signer.next_id()), self._output.sink(attached.info.id), facts)
-        stdin, count = self._output.allows_stdin, self._output.count
-        running.send = lambda through: through.execute(code, running, allow_stdin=stdin, about={"execution_count": count})
+        running = Running(Execution(connection.signer.next_id()), sink or self._output.sink(attached.info.id), facts, crossing)
+        about, buffers = {"execution_count": self._output.count}, []
+        if crossing is not None:
+            about, buffers = {**about, **crossing.about}, crossing.buffers
+            if crossing.summary:
+                running.facts = {**facts, "names": crossing.summary.json()}
+        asks = stdin and self._output.allows_stdin
+        running.send = lambda through: through.execute(code, running, allow_stdin=asks, about=about, buffers=buffers)
         self._sessions.note_sent(attached, running)
         running.send(connection)
-        self.finish(attached, running)
+        return running
 
     def finish(self, attached: Attached, running: Running) -> None:
-        """Wait for the end of `running` and raise if it is a bad one."""
+        """Wait for the end of `running`, bind its names, and raise if it is a bad end. Raises `NamesRefused` if it did not begin."""
         try:
             outcome = self._followed(attached, running)
         except (CellLost, SessionEnded, UnknownSession) as error:
@@ -66,6 +81,7 @@ class Cells:
             if running is attached.left:
                 raise
             raise self._left(attached, running, error.message) from error
+        self._cross(attached, running, outcome)
         if outcome.result is Result.OK:
             return
         if outcome.result is Result.ERROR:
@@ -76,6 +92,16 @@ class Cells:
             raise plain(KernelDied(message, hint="The next cell starts a new one; %remote_gpu logs shows its last words."))
         message = "The remote kernel dropped this cell, because one before it failed."
         raise plain(RemoteGpuError(message, hint="Run it again."))
+
+    def _cross(self, attached: Attached, running: Running, outcome: Outcome) -> None:
+        if outcome.ename == "NamesRefused" and running.crossing is not None:
+            raise NamesRefused(outcome.evalue)
+        if running.execution.values is None:
+            return
+        summary = self._crossed(attached, running)
+        if summary:
+            running.facts = {**running.facts, "names": summary.json()}
+            self._shown(attached, lambda: running.sink.record(running, final=True))
 
     def _followed(self, attached: Attached, running: Running) -> Outcome:
         interrupted = False

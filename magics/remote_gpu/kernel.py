@@ -344,6 +344,6 @@ class Connection:
         running.ended, running.outcome = time.time(), effect.outcome
         if effect.outcome.reason == "ended":
             self.death = self.death or effect.outcome
-        if not running.detached:
+        if not running.detached and effect.outcome.ename != "NamesRefused":  # a cell that did not begin is sent again
             running.sink.record(running, final=True)
         running.events.put(effect)

@@ -87,19 +87,20 @@ class NotebookSink:
         self._session_id = session_id
         self._count = count
         self._record_id = uuid.uuid4().hex
-        self._record_gone = False
+        self._record_shown = False
 
     def publish(self, message: Message) -> None:
         """See `Sink`."""
         if message.msg_type in _DISPLAYS:
             message = self._localised(message)
         elif message.msg_type == "clear_output":
-            self._record_gone = True  # the frontend clears the record with the rest
+            self._record_shown = False  # the frontend clears the record with the rest
         self._output.send(message.msg_type, self._header, *message.raw, message.buffers)
 
     def record(self, running: Running, *, final: bool) -> None:
         """See `Sink`."""
-        update = final and running.recorded and not self._record_gone
+        update = final and self._record_shown
+        self._record_shown = True
         content = {"data": record_bundle(running), "metadata": {}, "transient": {"display_id": self._record_id}}
         self._output.send("update_display_data" if update else "display_data", self._header, b"{}", json.dumps(content).encode())
 

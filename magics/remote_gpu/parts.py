@@ -13,6 +13,7 @@ from remote_gpu.gateway import Gateway
 from remote_gpu.output import NotebookOutput, output_for
 from remote_gpu.pump import Pump
 from remote_gpu.sessions import Sessions
+from remote_gpu.summary import Summary
 from remote_gpu.verbs import Verbs
 
 __all__ = ["Parts"]
@@ -27,13 +28,14 @@ class Parts:
         self._pump = Pump(limited="JPY_SESSION_NAME" in os.environ)
         relay = Comms(output) if isinstance(output, NotebookOutput) else None
         self.sessions = Sessions(shell, self._pump, relay, connect_gateway=connect_gateway)
-        self.cells = Cells(shell, self.sessions, output)
+        self.cells = Cells(shell, self.sessions, output, lambda _, __: Summary())
         self.verbs = Verbs(self.sessions, self.cells, output, following)
 
     def run_cell(self, place: Place, first_line: str | None, body: str) -> None:
         """Run a cell. `first_line` is the magic line that was taken off it, or None."""
         code = body if first_line is None else numbered(first_line, body)
-        self.cells.run(self.sessions.of_cell(place), code)
+        attached = self.sessions.of_cell(place)
+        self.cells.finish(attached, self.cells.started(attached, code))
 
     def end_own(self) -> None:
         """The process exits: end the sessions that are its own."""

@@ -58,6 +58,8 @@ def _text(data: Mapping[str, Any], seconds: float | None) -> str:
     parts.append(_how(str(data["state"]), seconds))
     if (data.get("queued_s") or 0) >= 1:
         parts[-1] += f" after {duration(data['queued_s'])} of waiting"
+    if (data.get("names") or {}).get("text"):
+        parts.append(data["names"]["text"])
     return " · ".join(parts)
 
 

@@ -61,6 +61,8 @@ class Running:
     execution: Execution
     sink: Sink
     facts: Mapping[str, Any] = field(default_factory=dict)
+    crossing: Any = None
+    """The names that go with it (`sync.Crossing`)."""
     started: float = field(default_factory=time.time)
     ended: float | None = None
     outcome: Outcome | None = None

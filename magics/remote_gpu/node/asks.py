@@ -19,9 +19,8 @@ Ask = Callable[["Variables", "dict[str, Any]"], "dict[str, Any]"]
 
 
 def _hello(variables: Variables, _: dict[str, Any]) -> dict[str, Any]:
-    """What matters for what crosses: this Python."""
-    del variables
-    return {"python": [*sys.version_info[:3]], "executable": sys.executable}
+    """Which kernel this is, and what matters for what crosses: its Python."""
+    return {"token": variables.token, "python": [*sys.version_info[:3]], "executable": sys.executable}
 
 
 def _names(variables: Variables, _: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ one iopub message ``remote_gpu_values`` before the cell is over, so it is in the
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class Variables:
     def __init__(self, shell: Any, publish: Callable[[str, dict[str, Any], Sequence[Any]], None]) -> None:
         self.shell = shell
         self.held = Held()
+        self.token = secrets.token_hex(8)
         self._publish = publish
 
     @property
@@ -46,6 +48,8 @@ class Variables:
     def begin(self, about: Mapping[str, Any], buffers: Sequence[Any]) -> Crossing:
         """Take in what `about` gives, and look at the names that the cell may change; see `Crossing.refused`."""
         give, operate = about.get("give") or {}, about.get("operate")
+        if about.get("kernel", self.token) != self.token:
+            return Crossing(self, None, operated=False, refused={"": "another kernel"})
         self.held.drop(give.get("drop") or ())
         try:
             if give.get("names"):
@@ -146,7 +150,8 @@ class Crossing:
             entries.update({name: {"kind": "kept", "reason": "the cell failed"} for name in (*bound, *changed)})
             self._variables.tell((), entries, take)
         elif bound or changed or gone:
-            self._variables.tell((*bound, *changed), entries, {**take, "changed": changed})
+            same = [name for name in bound if self._same(name)]
+            self._variables.tell((*bound, *changed), entries, {**take, "changed": [*same, *changed]})
 
     def _bound(self, namespace: dict[str, Any], take: Mapping[str, Any]) -> list[str]:
         """The names that are bound to another object than before, and those that the cell says it binds or changes."""
@@ -158,6 +163,10 @@ class Crossing:
         if take.get("only") is not None:
             return [name for name in take["only"] if name in namespace]
         return list(dict.fromkeys((*found, *(name for name in named if name in namespace))))
+
+    def _same(self, name: str) -> bool:
+        """Whether a name stands for the same object as before the cell."""
+        return name in self._before and self._before[name] is self._variables.namespace[name]
 
     def _own(self, name: str) -> bool:
         hidden = self._variables.shell.user_ns_hidden

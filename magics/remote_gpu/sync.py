@@ -1,0 +1,233 @@
+"""Has a remote cell see the notebook's names, and the notebook those of the cell.
+
+Before a cell: the names that it reads and that the remote kernel lacks, or that changed here since both sides agreed on
+them, go over in one parcel, in the request itself; large buffers go ahead of it as blobs. After it, what the kernel says
+became of its names is bound here. `capture` says what a cell reads, `fingerprints` what changed, `binding` binds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from remote_gpu.arguments import CellLine
+from remote_gpu.binding import Binder
+from remote_gpu.capture import Names, analyse
+from remote_gpu.encode import Encoded, Scope, encode
+from remote_gpu.errors import LinkProblem, RemoteGpuError, UsageProblem
+from remote_gpu.fingerprints import Fingerprint, fingerprint
+from remote_gpu.handles import Handle
+from remote_gpu.known import Known
+from remote_gpu.parcels import pack
+from remote_gpu.running import Running
+from remote_gpu.sessions import Attached
+from remote_gpu.summary import Summary
+
+__all__ = ["Crossing", "Sync"]
+
+VALUE_LIMIT = 8 * 1024**2
+"""Bytes up to which a value comes back as a value; what is larger comes back as a handle, unless ``-o`` names it."""
+
+_ASK_TIME = 30.0
+_NOT_USERS = frozenset({"In", "Out", "get_ipython", "exit", "quit"})
+
+
+@dataclass(slots=True, eq=False)
+class Crossing:
+    """The names of one cell on their way: `about` and `buffers` are for its request."""
+
+    names: Names
+    known: Known
+    about: dict[str, Any]
+    buffers: list[Any]
+    sent: dict[str, Fingerprint] = field(default_factory=dict)
+    summary: Summary = field(default_factory=Summary)
+
+
+class Sync:
+    """The names of one shell. `transfers` gives a session's data stream, or None where there is none."""
+
+    def __init__(
+        self,
+        shell: Any,
+        *,
+        transfers: Callable[[Attached], Any],
+        make_handle: Callable[[Attached, Mapping[str, Any]], Handle],
+        report: Callable[[Attached, Mapping[str, Any]], str] = lambda _, __: "",
+    ) -> None:
+        self._shell = shell
+        self._transfers = transfers
+        self._make_handle = make_handle
+        self._report = report
+        self._known: dict[str, Known] = {}
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The notebook's names."""
+        names: dict[str, Any] = self._shell.user_ns
+        return names
+
+    def analysed(self, body: str) -> Names:
+        """What `body` does with names."""
+        transform = getattr(type(self._shell), "transform_cell").__get__(self._shell)  # noqa: B009  the class's own: ours makes cells remote
+        return analyse(body, transform)
+
+    def known(self, attached: Attached) -> Known:
+        """What is known of the names in this session's kernel; asked for when its kernel is new to us. Raises `LinkProblem`."""
+        found = self._known.get(attached.info.id)
+        if found is None:
+            said = attached.connection.request("remote_gpu_request", {"ask": "hello"}, timeout=_ASK_TIME, control=True)
+            if said is None or said.get("status") != "ok":
+                why = f": {said['evalue']}" if said else ""
+                raise LinkProblem(f"The kernel of session {attached.info.name!r} did not say who it is{why}.", hint="Try the cell again.")
+            found = self._known[attached.info.id] = Known(str(said["token"]), tuple(said["python"]), said)
+            told = self._report(attached, said)
+            if told:
+                sys.stderr.write(f"{told}\n")
+        return found
+
+    def forget(self, attached: Attached) -> None:
+        """The session has another kernel, or none."""
+        self._known.pop(attached.info.id, None)
+
+    # before the cell
+
+    def prepare(self, attached: Attached, body: str, line: CellLine, *, without: Mapping[str, str] | None = None) -> Crossing:
+        """What goes over with the cell `body`. `without` are names that the node refused, with the reasons.
+
+        Raises `UsageProblem` for a name that ``-i`` asks for and that does not exist.
+        """
+        names = self.analysed(body)
+        known = self.known(attached)
+        crossing = Crossing(names, known, {"kernel": known.token}, [])
+        for name, reason in (without or {}).items():
+            self._note(crossing, name, reason)
+            if name in self.namespace:
+                known.refused[name] = fingerprint(self.namespace[name], self.scope(attached, known)).key
+        wanted = self._wanted(names, line)
+        values = self._changed(attached, crossing, wanted)
+        if values:
+            self._pack(attached, crossing, values)
+        self._take(crossing, names, line)
+        return crossing
+
+    def _wanted(self, names: Names, line: CellLine) -> list[str]:
+        if line.inputs is not None:
+            missing = [name for name in line.inputs if name not in self.namespace]
+            if missing:
+                raise UsageProblem(f"There is no name {missing[0]!r} here to be sent.", hint="Names after -i are separated by commas.")
+            return list(line.inputs)
+        if not line.sync:
+            return []
+        return sorted(name for name in names.reads | names.changes if name in self.namespace and not self._own(name))
+
+    def _own(self, name: str) -> bool:
+        """Whether a name belongs to the shell and not to the user."""
+        return name in _NOT_USERS or (name in self._shell.user_ns_hidden and self._shell.user_ns_hidden[name] is self.namespace.get(name))
+
+    def scope(self, attached: Attached, known: Known) -> Scope:
+        """What encoding has to know."""
+        return Scope(self.namespace, same_python=known.same_python, session=attached.info.id)
+
+    def _changed(self, attached: Attached, crossing: Crossing, wanted: Iterable[str]) -> dict[str, Any]:
+        """The values that the other side lacks, with all that their functions need."""
+        scope, known = self.scope(attached, crossing.known), crossing.known
+        values: dict[str, Any] = {}
+        waiting, seen = list(wanted), set(wanted)
+        while waiting:
+            name = waiting.pop()
+            value = self.namespace[name]
+            try:
+                print_of = fingerprint(value, scope)
+            except RemoteGpuError as error:
+                self._note(crossing, name, error.message)
+                continue
+            more = [each for each in print_of.needs if each in self.namespace and each not in seen and not self._own(each)]
+            waiting += more
+            seen.update(more)
+            if print_of.key not in (known.keys.get(name), known.refused.get(name)):
+                values[name] = value
+                crossing.sent[name] = print_of
+        return values
+
+    @staticmethod
+    def _note(crossing: Crossing, name: str, reason: str) -> None:
+        if (name, reason) not in crossing.known.told:
+            crossing.known.told.add((name, reason))
+            sys.stderr.write(f"{name} stays here: {reason}\n")
+        crossing.summary.notes.append(f"{name} stays here")
+
+    def _pack(self, attached: Attached, crossing: Crossing, values: Mapping[str, Any]) -> None:
+        encoded: Encoded = encode(values, self.scope(attached, crossing.known))
+        for name, reason in encoded.refused.items():
+            crossing.sent.pop(name, None)
+            self._note(crossing, name, reason)
+        if not encoded.names:
+            return
+        transfers = self._transfers(attached)
+        put = None if transfers is None else transfers.put_missing
+        packed = pack(encoded.names, encoded.head, encoded.buffers, put)
+        crossing.about["give"] = {**packed.manifest, "drop": crossing.known.take_dropped()}
+        crossing.buffers += packed.buffers
+        crossing.summary.sent = list(encoded.names)
+        crossing.summary.sent_bytes = packed.size
+
+    def _take(self, crossing: Crossing, names: Names, line: CellLine) -> None:
+        force = list(line.outputs or ())
+        if line.outputs is None and not line.sync:
+            return
+        crossing.about["take"] = {
+            "names": [*names.binds, *sorted(names.changes | names.deletes)],
+            "reads": sorted(names.reads) if line.outputs is None else [],
+            "only": force if line.outputs is not None else None,
+            "force": force,
+            "limit": VALUE_LIMIT,
+        }
+
+    # after the cell
+
+    def accepted(self, crossing: Crossing) -> None:
+        """The kernel has taken in what was given."""
+        crossing.known.keys.update({name: each.key for name, each in crossing.sent.items()})
+
+    def refused(self, attached: Attached, evalue: str) -> dict[str, str] | None:
+        """What the kernel says that it cannot take in: names with reasons; {} means that it is another kernel. None: it is something else."""
+        try:
+            reasons = {str(name): str(reason) for name, reason in json.loads(evalue).items()}
+        except (ValueError, AttributeError):
+            return None
+        if "" in reasons:
+            self.forget(attached)
+            return {}
+        return reasons
+
+    def finish(self, attached: Attached, crossing: Crossing | None, running: Running) -> Summary:
+        """Bind here what became of the names. Raises `UnsafeValue` when the node sends what cannot be a value."""
+        message = running.execution.values
+        summary = crossing.summary if crossing is not None else Summary()
+        if message is None:
+            return summary
+        known = crossing.known if crossing is not None else self.known(attached)
+        transfers = self._transfers(attached)
+        binder = Binder(
+            self.namespace,
+            handle=lambda entry: self._make_handle(attached, entry),
+            fetch=lambda handle: transfers.fetch(handle),
+            imports={each.bound: each for each in crossing.names.imports} if crossing is not None else {},
+            trusted=attached.info.trust,
+        )
+        self.agree(attached, known, binder.bind(message, summary))
+        return summary
+
+    def agree(self, attached: Attached, known: Known, names: Iterable[str]) -> None:
+        """Note that what `names` are here is what the remote kernel has, or that its own are newer."""
+        scope = self.scope(attached, known)
+        for name in names:
+            known.keys.pop(name, None)
+            if name in self.namespace:
+                with contextlib.suppress(RemoteGpuError):  # it cannot cross, and so cannot be sent by mistake
+                    known.keys[name] = fingerprint(self.namespace[name], scope).key
