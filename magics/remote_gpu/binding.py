@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from remote_gpu.capture import Import
-from remote_gpu.decode import decode
+from remote_gpu.decode import decode, decode_trusted
 from remote_gpu.messages import Message
 from remote_gpu.summary import Summary
 
@@ -45,12 +45,14 @@ class Binder:
         self,
         namespace: dict[str, Any],
         *,
+        classes: Mapping[str, type],
         handle: Callable[[Mapping[str, Any]], Any],
         fetch: Callable[[int], Any],
         imports: Mapping[str, Import],
         trusted: bool,
     ) -> None:
         self._namespace = namespace
+        self._classes = classes
         self._handle = handle
         self._fetch = fetch
         self._imports = imports
@@ -64,11 +66,8 @@ class Binder:
             return {}
         parts = [message.buffers[int(ref["inline"])] for ref in (content["head"], *content["buffers"])]
         if self._trusted:
-            import pickle
-
-            found: dict[str, Any] = pickle.loads(bytes(parts[0]), buffers=parts[1:])  # noqa: S301  the user's configuration trusts this cluster
-            return found
-        return decode(parts[0], parts[1:], names, NotebookClasses(self._namespace))
+            return decode_trusted(parts[0], parts[1:], names)
+        return decode(parts[0], parts[1:], names, self._classes)
 
     def bind(self, message: Message, summary: Summary) -> list[str]:
         """Bind all names of `message`; returns those that both sides now agree on, or that are newer there."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BLOB_FROM", "Packed", "pack"]
+__all__ = ["BLOB_FROM", "Packed", "PutMissing", "pack"]
 
 BLOB_FROM = 64 * 1024
 """Buffers of more bytes travel as blobs, where there is a data stream."""

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remote_gpu.arguments import CellLine
-from remote_gpu.binding import Binder
+from remote_gpu.binding import Binder, NotebookClasses
 from remote_gpu.capture import Names, analyse
 from remote_gpu.encode import Encoded, Scope, encode
 from remote_gpu.errors import LinkProblem, RemoteGpuError, UsageProblem
 from remote_gpu.fingerprints import Fingerprint, fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
-from remote_gpu.parcels import pack
+from remote_gpu.parcels import PutMissing, pack
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached
 from remote_gpu.summary import Summary
@@ -45,7 +45,10 @@ class Crossing:
     about: dict[str, Any]
     buffers: list[Any]
     sent: dict[str, Fingerprint] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
     summary: Summary = field(default_factory=Summary)
+    results: dict[str, Any] | None = None
+    """Where names are bound, instead of in the notebook: of an operation on a handle."""
 
 
 class Sync:
@@ -103,7 +106,7 @@ class Sync:
         """
         names = self.analysed(body)
         known = self.known(attached)
-        crossing = Crossing(names, known, {"kernel": known.token}, [])
+        crossing = self.crossing(known, names)
         for name, reason in (without or {}).items():
             self._note(crossing, name, reason)
             if name in self.namespace:
@@ -114,6 +117,20 @@ class Sync:
             self._pack(attached, crossing, values)
         self._take(crossing, names, line)
         return crossing
+
+    @staticmethod
+    def crossing(known: Known, names: Names) -> Crossing:
+        """One in which nothing crosses yet."""
+        return Crossing(names, known, {"kernel": known.token, "drop": known.take_dropped()}, [])
+
+    def put(self, attached: Attached) -> PutMissing | None:
+        """What sends large buffers ahead; None where only the request itself can carry them."""
+        transfers = self._transfers(attached)
+        return None if transfers is None else transfers.put_missing
+
+    def fetched(self, attached: Attached, handle_id: int) -> Any:
+        """A held value, as a value here."""
+        return self._transfers(attached).fetch(handle_id)
 
     def _wanted(self, names: Names, line: CellLine) -> list[str]:
         if line.inputs is not None:
@@ -168,10 +185,8 @@ class Sync:
             self._note(crossing, name, reason)
         if not encoded.names:
             return
-        transfers = self._transfers(attached)
-        put = None if transfers is None else transfers.put_missing
-        packed = pack(encoded.names, encoded.head, encoded.buffers, put)
-        crossing.about["give"] = {**packed.manifest, "drop": crossing.known.take_dropped()}
+        packed = pack(encoded.names, encoded.head, encoded.buffers, self.put(attached))
+        crossing.about["give"] = dict(packed.manifest)
         crossing.buffers += packed.buffers
         crossing.summary.sent = list(encoded.names)
         crossing.summary.sent_bytes = packed.size
@@ -192,7 +207,9 @@ class Sync:
 
     def accepted(self, crossing: Crossing) -> None:
         """The kernel has taken in what was given."""
-        crossing.known.keys.update({name: each.key for name, each in crossing.sent.items()})
+        for name, each in crossing.sent.items():
+            if name not in crossing.settled:
+                crossing.known.keys[name] = each.key
 
     def refused(self, attached: Attached, evalue: str) -> dict[str, str] | None:
         """What the kernel says that it cannot take in: names with reasons; {} means that it is another kernel. None: it is something else."""
@@ -212,15 +229,20 @@ class Sync:
         if message is None:
             return summary
         known = crossing.known if crossing is not None else self.known(attached)
-        transfers = self._transfers(attached)
+        own = self.namespace if crossing is None or crossing.results is None else crossing.results
         binder = Binder(
-            self.namespace,
+            own,
+            classes=NotebookClasses(self.namespace),
             handle=lambda entry: self._make_handle(attached, entry),
-            fetch=lambda handle: transfers.fetch(handle),
+            fetch=lambda handle: self.fetched(attached, handle),
             imports={each.bound: each for each in crossing.names.imports} if crossing is not None else {},
             trusted=attached.info.trust,
         )
-        self.agree(attached, known, binder.bind(message, summary))
+        settled = binder.bind(message, summary)
+        if own is self.namespace:
+            self.agree(attached, known, settled)
+            if crossing is not None:
+                crossing.settled.update(settled)
         return summary
 
     def agree(self, attached: Attached, known: Known, names: Iterable[str]) -> None:

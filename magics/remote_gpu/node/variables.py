@@ -50,7 +50,7 @@ class Variables:
         give, operate = about.get("give") or {}, about.get("operate")
         if about.get("kernel", self.token) != self.token:
             return Crossing(self, None, operated=False, refused={"": "another kernel"})
-        self.held.drop(give.get("drop") or ())
+        self.held.drop(about.get("drop") or ())
         try:
             if give.get("names"):
                 self.namespace.update(self._given(give, buffers))
@@ -150,7 +150,7 @@ class Crossing:
             entries.update({name: {"kind": "kept", "reason": "the cell failed"} for name in (*bound, *changed)})
             self._variables.tell((), entries, take)
         elif bound or changed or gone:
-            same = [name for name in bound if self._same(name)]
+            same = [name for name in bound if self._same(name)] if take.get("only") is None else []
             self._variables.tell((*bound, *changed), entries, {**take, "changed": [*same, *changed]})
 
     def _bound(self, namespace: dict[str, Any], take: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,61 @@
+"""`%remote_gpu push`, `pull` and `vars`: names that cross by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from remote_gpu.arguments import CellLine, Place, VerbLine
+from remote_gpu.errors import LinkProblem, UsageProblem
+from remote_gpu.operations import Quiet
+from remote_gpu.output import Output
+from remote_gpu.runs import Runs
+from remote_gpu.sessions import Attached, Sessions
+from remote_gpu.summary import Summary
+
+__all__ = ["NamesVerbs"]
+
+_ASK_TIME = 30.0
+
+
+class NamesVerbs:
+    """The commands about names, of one notebook kernel."""
+
+    def __init__(self, sessions: Sessions, runs: Runs, output: Output) -> None:
+        self._sessions = sessions
+        self._runs = runs
+        self._output = output
+
+    def push(self, line: VerbLine) -> str:
+        """Send names; returns what crossed, in words."""
+        summary = self._crossed(line, CellLine(inputs=line.words, sync=False))
+        return summary.text or f"Nothing to send: {_listed(line.words)} did not change since the last time."
+
+    def pull(self, line: VerbLine) -> str:
+        """Bring names back; returns what crossed, in words. Raises `UsageProblem` for names that are not there."""
+        summary = self._crossed(line, CellLine(outputs=line.words, sync=False))
+        came = {*summary.back, *summary.handles, *(note.partition(" ")[0] for note in summary.notes)}
+        missing = [name for name in line.words if name not in came]
+        if missing:
+            raise UsageProblem(f"There is no name {missing[0]!r} in the remote session.", hint="%remote_gpu vars lists what there is.")
+        return summary.text
+
+    def remote(self, line: VerbLine) -> Mapping[str, Mapping[str, Any]]:
+        """What is known of the remote names, by name. Raises `LinkProblem`."""
+        attached = self._attached(line)
+        said = attached.connection.request("remote_gpu_request", {"ask": "vars"}, timeout=_ASK_TIME, control=True)
+        if said is None or said.get("status") != "ok":
+            raise LinkProblem(f"Session {attached.info.name!r} does not answer.", hint="Is it there? %remote_gpu status tells.")
+        names: Mapping[str, Mapping[str, Any]] = said["names"]
+        return names
+
+    def _attached(self, line: VerbLine) -> Attached:
+        return self._sessions.of_cell(Place(line.name))
+
+    def _crossed(self, line: VerbLine, cell: CellLine) -> Summary:
+        attached = self._attached(line)
+        return self._runs.run(attached, "", "", cell, sink=Quiet(self._output.sink(attached.info.id))).summary
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
