@@ -13,6 +13,7 @@ from pathlib import Path
 from jupyter_remote_gpu.choices import Choices, Lookup
 from jupyter_remote_gpu.clusters import Clusters
 from jupyter_remote_gpu.clusters.base import Cluster
+from jupyter_remote_gpu.data_door import DataDoor, door_of
 from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.sessions import Sessions
 from jupyter_remote_gpu.settings import Settings
@@ -33,6 +34,7 @@ class GatewayParts:
     snapshots: Snapshots
     choices: Choices
     sessions: Sessions
+    data: DataDoor
     secret: str
     socket: Path
     kind: str
@@ -40,6 +42,7 @@ class GatewayParts:
 
     async def aclose(self) -> None:
         """Detach from every session and close what is open; no session ends."""
+        await self.data.aclose()
         await self.sessions.aclose()
         await self.snapshots.aclose()
         self.registry.close()
@@ -59,11 +62,12 @@ def build(
     `ready` has clusters that are made already, `me` is (pid, start time) of this process.
     """
     me = me or (os.getpid(), process_start_time(os.getpid()) or 0)
-    registry = Registry(settings.data_folder)
+    registry = Registry(settings.data_folder, trusted=settings.trusted)
     clusters = Clusters(settings, ready)
     snapshots = Snapshots(clusters, log=log)
     choices = Choices(registry, node_folder() / "choices", notebook_of)
     sessions = Sessions(registry, clusters, snapshots, choices, settings, log=log, me=me)
+    path = node_folder("g") / f"{os.getpid()}.sock"
     return GatewayParts(
         settings=settings,
         registry=registry,
@@ -71,8 +75,9 @@ def build(
         snapshots=snapshots,
         choices=choices,
         sessions=sessions,
+        data=DataDoor(door_of(path), sessions, clusters, log),
         secret=secrets.token_urlsafe(32),
-        socket=node_folder("g") / f"{os.getpid()}.sock",
+        socket=path,
         kind=kind,
         user=_user(),
     )

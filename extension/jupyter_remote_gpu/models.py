@@ -211,6 +211,8 @@ class Session:
     link: LinkState = LinkState.LOST
     kernel: Mapping[str, Any] | None = None
     attachments: int = 0
+    trust: bool = False
+    """Whether the configuration of its cluster lets its node run code in the notebook."""
 
     @property
     def state(self) -> AllocationState:
@@ -250,6 +252,7 @@ class Session:
             "why": self.why,
             "problem": dict(self.problem) if self.problem is not None else None,
             "attachments": self.attachments,
+            "trust": self.trust,
         }
 
 

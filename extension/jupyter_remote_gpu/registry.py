@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +87,12 @@ class NotebookRow:
 class Registry:
     """The registry's file, open. Its times are seconds since the epoch."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open (and make, mode 0600) ``registry.db`` in `folder`; raises `NotWritable` when that cannot be."""
+    def __init__(self, folder: Path, *, trusted: Collection[str] = ()) -> None:
+        """Open (and make, mode 0600) ``registry.db`` in `folder`; raises `NotWritable` when that cannot be.
+
+        `trusted` are the clusters whose configuration says ``trust``. It is not kept in the file: trust that is taken back is gone.
+        """
+        self._trusted = frozenset(trusted)
         self.path = private_folder(folder) / "registry.db"
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
@@ -201,18 +205,37 @@ class Registry:
         """The session with that id or kernel id, or the live one of that name, or the last that had it."""
         order = f"ORDER BY id = ?1 DESC, kernel_id = ?1 DESC, {_LIVE} DESC, created DESC LIMIT 1"
         rows = self._all(f"SELECT * FROM sessions WHERE id = ?1 OR kernel_id = ?1 OR name = ?1 {order}", [key])  # noqa: S608
-        return _session(rows[0]) if rows else None
+        return self._session(rows[0]) if rows else None
+
+    def _session(self, row: sqlite3.Row) -> Session:
+        return Session(
+            id=SessionId(row["id"]),
+            name=row["name"],
+            cluster=row["cluster"],
+            kernel_id=row["kernel_id"],
+            allocation=Allocation.from_json(json.loads(row["allocation"])),
+            owner=row["owner"],
+            notebook=row["notebook"],
+            default=bool(row["is_default"]),
+            created=row["created"],
+            started=row["started"],
+            ended=row["ended"],
+            why=row["why"],
+            problem=json.loads(row["problem"]) if row["problem"] else None,
+            gateway=row["gateway"],
+            trust=row["cluster"] in self._trusted,
+        )
 
     def default_session(self, notebook: str, cluster: str | None = None) -> Session | None:
         """The live session that `notebook` gets without asking for one by name, on `cluster` or (None) on any."""
         query = f"SELECT * FROM sessions WHERE is_default AND notebook = ?1 AND (?2 IS NULL OR cluster = ?2) AND {_LIVE}"  # noqa: S608
         rows = self._all(f"{query} ORDER BY created DESC LIMIT 1", [notebook, cluster])
-        return _session(rows[0]) if rows else None
+        return self._session(rows[0]) if rows else None
 
     def sessions(self, *, since: float | None = None) -> list[Session]:
         """The live sessions, and those that ended after `since`; the oldest first."""
         query = f"SELECT * FROM sessions WHERE {_LIVE} OR ended > ? ORDER BY created"  # noqa: S608
-        return [_session(row) for row in self._all(query, [float("inf") if since is None else since])]
+        return [self._session(row) for row in self._all(query, [float("inf") if since is None else since])]
 
     def gateway_of(self, session: SessionId) -> tuple[int, int]:
         """(pid, start time) of the gateway that started a session; (0, 0) when there is no such session."""
@@ -279,25 +302,6 @@ class Registry:
         """Forget a notebook session."""
         with self._change() as base:
             base.execute("DELETE FROM notebook_sessions WHERE id = ?", [identity])
-
-
-def _session(row: sqlite3.Row) -> Session:
-    return Session(
-        id=SessionId(row["id"]),
-        name=row["name"],
-        cluster=row["cluster"],
-        kernel_id=row["kernel_id"],
-        allocation=Allocation.from_json(json.loads(row["allocation"])),
-        owner=row["owner"],
-        notebook=row["notebook"],
-        default=bool(row["is_default"]),
-        created=row["created"],
-        started=row["started"],
-        ended=row["ended"],
-        why=row["why"],
-        problem=json.loads(row["problem"]) if row["problem"] else None,
-        gateway=row["gateway"],
-    )
 
 
 def _is_damage(error: Exception) -> bool:

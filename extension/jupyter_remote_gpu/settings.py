@@ -38,13 +38,18 @@ class Settings:
     start_timeout: int = 60
     data_folder: Path = field(default_factory=lambda: Path(jupyter_data_dir()) / "remote-gpu")
 
+    @property
+    def trusted(self) -> frozenset[str]:
+        """The clusters whose nodes may run code in the user's notebook: their configuration says ``trust``."""
+        return frozenset(name for name, cluster in self.clusters.items() if cluster.get("trust") is True)
+
 
 class RemoteGpu(Configurable):
     """Settings of jupyter-remote-gpu."""
 
     clusters = Dict(
         default_value={"local": {"kind": "local"}},
-        help="The clusters by name, each with its `kind` and that kind's own settings. A `local` one is this machine.",
+        help="The clusters by name, each with its `kind`, perhaps `trust`, and that kind's own settings.",
     ).tag(config=True)
     local_python = Unicode(
         sys.executable,
@@ -108,3 +113,6 @@ def _check_cluster(name: object, cluster: object) -> None:
     if not isinstance(cluster, Mapping) or not isinstance(cluster.get("kind", "local"), str):
         message = f"The setting RemoteGpu.clusters[{name!r}] is not a mapping with a `kind`."
         raise UsageProblem(message, hint="For example: {'local': {'kind': 'local'}}.")
+    if not isinstance(cluster.get("trust", False), bool):
+        message = f"The setting `trust` of RemoteGpu.clusters[{name!r}] is neither true nor false."
+        raise UsageProblem(message, hint="Leave it out, unless code that its nodes send may run in your notebook.")

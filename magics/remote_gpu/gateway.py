@@ -110,6 +110,8 @@ class SessionInfo:
     log_hint: str = ""
     why: str = ""
     attachments: int = 0
+    trust: bool = False
+    """Whether values from its node are unpickled: only the gateway's configuration says so, never the node."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:

@@ -12,6 +12,9 @@ from remote_gpu.errors import UnknownCluster, UsageProblem
 
 __all__ = ["Clusters"]
 
+_OF_ALL_KINDS = {"trust"}
+"""Settings of a cluster that are the gateway's own business, whatever its kind."""
+
 
 class Clusters(Mapping[str, Cluster]):
     """The configured clusters by name, in the order of the configuration; made when they are first asked for."""
@@ -45,7 +48,7 @@ class Clusters(Mapping[str, Cluster]):
         return str(self._settings.clusters.get(name, {}).get("kind", "local"))
 
     def _make(self, name: str) -> Cluster:
-        options = self._settings.clusters[name]
+        options = {key: value for key, value in self._settings.clusters[name].items() if key not in _OF_ALL_KINDS}
         return _factory(self.kind(name))(name, options, self._settings)
 
     def _unknown(self, name: str) -> UnknownCluster:
