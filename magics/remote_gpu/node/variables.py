@@ -7,9 +7,11 @@ one iopub message ``remote_gpu_values`` before the cell is over, so it is in the
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from remote_gpu.errors import RemoteGpuError
@@ -17,6 +19,7 @@ from remote_gpu.node import incoming, outgoing
 from remote_gpu.node.blobs import mapped
 from remote_gpu.node.held import Held
 from remote_gpu.node.marks import mark
+from remote_gpu.node.shipped import REFUSED, Shipped
 
 __all__ = ["INLINE", "OPERATE", "Crossing", "Variables"]
 
@@ -45,6 +48,13 @@ class Variables:
         names: dict[str, Any] = self.shell.user_ns
         return names
 
+    @functools.cached_property
+    def shipped(self) -> Shipped:
+        """The notebook's own modules, in the session's folder."""
+        shipped = Shipped(Path(self.shell.kernel.parent.connection_file).parent / "modules")
+        shipped.rename_in(self.shell)
+        return shipped
+
     def begin(self, about: Mapping[str, Any], buffers: Sequence[Any]) -> Crossing:
         """Take in what `about` gives, and look at the names that the cell may change; see `Crossing.refused`."""
         give, operate = about.get("give") or {}, about.get("operate")
@@ -52,6 +62,8 @@ class Variables:
             return Crossing(self, None, operated=False, refused={"": "another kernel"})
         self.held.drop(about.get("drop") or ())
         try:
+            if about.get("modules"):
+                self._take_modules(about["modules"], buffers)
             if give.get("names"):
                 self.namespace.update(self._given(give, buffers))
             if operate:
@@ -59,6 +71,12 @@ class Variables:
         except incoming.NamesRefused as error:
             return Crossing(self, None, operated=False, refused=error.reasons)
         return Crossing(self, about.get("take"), operated=bool(operate))
+
+    def _take_modules(self, manifest: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        try:
+            self.shipped.receive(manifest, buffers)
+        except RemoteGpuError as error:
+            raise incoming.NamesRefused({REFUSED: str(error)}) from error
 
     def _given(self, give: Mapping[str, Any], buffers: Sequence[Any]) -> dict[str, Any]:
         whole = [self._part(each, buffers) for each in give["buffers"]]
@@ -157,9 +175,7 @@ class Crossing:
         """The names that are bound to another object than before, and those that the cell says it binds or changes."""
         before, missing = self._before, object()
         named = take.get("names") or ()
-        found = [
-            name for name, value in namespace.items() if before.get(name, missing) is not value and not self._own(name)
-        ]
+        found = [name for name, value in namespace.items() if before.get(name, missing) is not value and not self._own(name)]
         if take.get("only") is not None:
             return [name for name in take["only"] if name in namespace]
         return list(dict.fromkeys((*found, *(name for name in named if name in namespace))))
