@@ -20,11 +20,11 @@ GENERATED = {"jupyter_remote_gpu._version"}
 MAX_LINES = 350
 """A file that is longer has a second job."""
 
-NODE_MAY_USE = {"remote_gpu.base", "remote_gpu.errors", "remote_gpu.folders", "remote_gpu.frames"}
+NODE_MAY_USE = {"remote_gpu.base", "remote_gpu.data_frames", "remote_gpu.errors", "remote_gpu.folders", "remote_gpu.frames"}
 """What the node's half takes from the rest; these run on the node's Python too."""
 
-NODE_NEEDS = {"IPython", "ipykernel", "jupyter_client", "matplotlib_inline", "pynvml", "tornado", "traitlets", "zmq"}
-"""All that a node must have: ipykernel and what comes with it. (pynvml is optional there, and is asked for as such.)"""
+NODE_NEEDS = {"IPython", "cloudpickle", "ipykernel", "jupyter_client", "matplotlib_inline", "pynvml", "tornado", "traitlets", "zmq"}
+"""All that a node must have: ipykernel and what comes with it. (pynvml is optional there, and is asked for as such; cloudpickle is in the bundle.)"""
 
 EXTENSION_MAY_USE = NODE_MAY_USE | {"remote_gpu", "remote_gpu.discovery", "remote_gpu.gateway", "remote_gpu.streams"}
 """What the server's half takes from the light one. Of the package itself: its version."""

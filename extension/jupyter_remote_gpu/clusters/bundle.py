@@ -21,8 +21,10 @@ from remote_gpu.folders import node_folder
 
 __all__ = ["Bundle"]
 
-_SHARED = ("__init__.py", "base.py", "errors.py", "folders.py", "frames.py")
+_SHARED = ("__init__.py", "base.py", "data_frames.py", "errors.py", "folders.py", "frames.py")
 """Modules of remote_gpu beside the package `node` that its modules import."""
+
+_CLOUDPICKLE = "node/cloudpickle.py"
 
 _START = "from remote_gpu.node.__main__ import main\nmain()\n"
 _WHEN = (2020, 1, 1, 0, 0, 0)  # a fixed time: equal content makes equal bytes
@@ -65,7 +67,12 @@ class Bundle:
 
     def _sources(self) -> list[tuple[str, bytes]]:
         names = [*_SHARED, *sorted(path.relative_to(self._package).as_posix() for path in (self._package / "node").glob("**/*.py"))]
-        return [(f"remote_gpu/{name}", (self._package / name).read_bytes()) for name in names]
+        return [(f"remote_gpu/{name}", self._source(name)) for name in names]
+
+    def _source(self, name: str) -> bytes:
+        # The node need not have cloudpickle: in the place of the module that imports it stands its own text, which is one file.
+        path = Path(str(import_module("cloudpickle.cloudpickle").__file__)) if name == _CLOUDPICKLE else self._package / name
+        return path.read_bytes()
 
     def _build(self) -> bytes:
         target = io.BytesIO()
