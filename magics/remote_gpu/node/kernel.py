@@ -20,18 +20,20 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import ipykernel.kernelapp
 import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from IPython.core.error import StdinNotImplementedError
 from traitlets import Float, Type, Unicode
 from traitlets.config import Config
 
 from remote_gpu.node.asks import answer
 from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
 from remote_gpu.node.spawn import keep_only, replace_environment
+from remote_gpu.node.turns import NOT_BEGUN, Turns
 
 __all__ = ["RemoteKernel", "RemoteKernelApp", "become_kernel"]
 
@@ -42,7 +44,10 @@ class RemoteKernel(IPythonKernel):
     """ipykernel's kernel; see the module for what differs."""
 
     _execute_sleep = Float(0.0)  # the plain kernel's pause against lost output; here nothing is lost
-    control_msg_types: ClassVar[list[str]] = [*IPythonKernel.control_msg_types, "remote_gpu_request"]
+    session: Any
+    io_loop: Any
+    _aborts: str | None = None
+    control_msg_types = [*IPythonKernel.control_msg_types, "remote_gpu_request"]  # noqa: RUF012  as the plain kernel has it
 
     @functools.cached_property
     def variables(self) -> Any:
@@ -51,37 +56,112 @@ class RemoteKernel(IPythonKernel):
 
         return Variables(self.shell, self._publish)
 
+    def start(self) -> None:
+        """Serve; an interrupt wakes a loop that waits with a cell for its ``await``, which it does not by itself."""
+        super().start()
+        self.io_loop.asyncio_loop.add_signal_handler(signal.SIGURG, lambda: None)  # any handler has all signals wake the loop
+
+    @property
+    def _aborting(self) -> bool:
+        """Whether the request that was just taken is dropped because one before it failed: only if both are of one client."""
+        return self._aborts is not None and self._aborts == self._client()
+
+    @_aborting.setter
+    def _aborting(self, value: bool) -> None:
+        self._aborts = self._client() if value else None
+
+    def _client(self) -> str:
+        return str(self.get_parent("shell").get("header", {}).get("session", ""))
+
+    @functools.cached_property
+    def turns(self) -> Turns:
+        """Which cell's turn it is, and which are not to run."""
+        return Turns(self._send_interrupt_children)
+
     async def remote_gpu_request(self, socket: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Answer one of our own questions, beside whatever runs."""
-        self.session.send(socket, "remote_gpu_reply", answer(self.variables, parent["content"]), parent, ident)
+        asked = parent["content"]
+        if asked.get("ask") == "cancel":
+            said = {"status": "ok", "was": self.turns.cancel(str(asked.get("id")))}
+        else:
+            said = answer(self.variables, asked)
+        self.session.send(socket, "remote_gpu_reply", said, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Run a cell, under the number that its notebook gave it when it says one."""
-        with self._numbered(parent):
-            await super().execute_request(stream, ident, parent)
+        with self._turn(parent) as begins, self._numbered(parent):
+            if begins:
+                await super().execute_request(stream, ident, parent)
+            else:
+                self.session.send(stream, "execute_reply", self._failed("Cancelled", NOT_BEGUN), parent, ident)
 
-    async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: FBT001  ipykernel's own
+    async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run a cell; an interrupt that comes just before or after its code is its own, too."""
+        if self.get_parent()["header"].get("subshell_id"):  # beside the turns; signals do not reach it
+            return await self._execute(code, silent, *args, **kwargs)
+        try:
+            with self.turns.running():
+                return await self._execute(code, silent, *args, **kwargs)
+        except KeyboardInterrupt:
+            return self._failed("KeyboardInterrupt", "")
+
+    async def _execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run a cell between taking in the names that come with it and saying what became of names."""
         parent = self.get_parent()
         about = (parent.get("metadata") or {}).get("remote_gpu")
-        if not isinstance(about, dict) or about.keys() <= {"execution_count"}:
-            return await super().do_execute(code, silent, *args, **kwargs)
+        if not isinstance(about, dict) or about.keys() <= {"execution_count", "job"}:
+            return dict(await super().do_execute(code, silent, *args, **kwargs))
         try:
             crossing = self.variables.begin(about, parent.get("buffers") or ())
             if crossing.refused:
                 return {**crossing.refusal(), "execution_count": self.execution_count}
-            reply = await super().do_execute(code, silent, *args, **kwargs)
+            reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
             crossing.end(ok=reply["status"] == "ok")
         except KeyboardInterrupt:  # while names were on their way, outside of the cell
             return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "execution_count": self.execution_count}
         return reply
 
+    def raw_input(self, prompt: str = "") -> str:
+        """Ask the user for a line; a background cell cannot."""
+        self._refuse_to_ask("input()")
+        return str(super().raw_input(prompt))
+
+    def getpass(self, prompt: str = "", *args: Any, **kwargs: Any) -> str:
+        """Ask the user for a password; a background cell cannot."""
+        self._refuse_to_ask("getpass()")
+        return str(super().getpass(prompt, *args, **kwargs))
+
+    def _refuse_to_ask(self, what: str) -> None:
+        about = (self.get_parent("shell").get("metadata") or {}).get("remote_gpu")
+        if isinstance(about, dict) and "job" in about:
+            raise StdinNotImplementedError(f"{what} has nobody to ask: this cell runs in the background.")
+
     def _publish(self, msg_type: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Send one iopub message that belongs to the running cell."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        topic = self.topic(msg_type)
+        topic = self._topic(msg_type)
         self.session.send(self.iopub_socket, msg_type, content, parent=self.get_parent(), ident=topic, buffers=list(buffers))
+
+    def _failed(self, ename: str, evalue: str) -> dict[str, Any]:
+        """The reply of a cell that came to nothing, which is published as well: a reply may find nobody."""
+        text = f"\x1b[31m{ename}\x1b[39m: {evalue}"
+        error = {"ename": ename, "evalue": evalue, "traceback": [text]}
+        self._publish("error", error, ())
+        return {"status": "error", **error, "execution_count": self.execution_count, "user_expressions": {}, "payload": []}
+
+    @contextlib.contextmanager
+    def _turn(self, parent: dict[str, Any]) -> Iterator[bool]:
+        """Whether a request may begin; True beside the turns."""
+        if parent["header"].get("subshell_id"):
+            yield True
+            return
+        begins = self.turns.begin(str(parent["header"]["msg_id"]))
+        try:
+            yield begins
+        finally:
+            if begins:
+                self.turns.end()
 
     @contextlib.contextmanager
     def _numbered(self, parent: dict[str, Any]) -> Iterator[None]:
