@@ -16,6 +16,8 @@
     │   └── NotWritable                507  a folder or disk is full or not writable
     ├── SessionEnded                   410  the session is over; says why
     ├── KernelDied                     410  the remote kernel ended during the cell; says why
+    ├── NoRoom                         507  an object is too large for the memory or disk that is free; nothing was sent
+    ├── NoDataStream                   501  the cluster has no stream for arrays and files
     └── LinkProblem                    502  the connection to the node
         ├── AccessRefused              502  the login to the cluster failed; never tried again by itself
         ├── BadFrame                   502  bytes that are not our protocol
@@ -39,7 +41,9 @@ __all__ = [
     "KernelDied",
     "LinkProblem",
     "NameTaken",
+    "NoDataStream",
     "NoKernelPackage",
+    "NoRoom",
     "NotAllowed",
     "NotWritable",
     "RemoteGpuError",
@@ -170,6 +174,20 @@ class KernelDied(RemoteGpuError):
 
     reason = "kernel_died"
     status = 410
+
+
+class NoRoom(RemoteGpuError):
+    """An object is too large for what is free, on the node or here; said before it is sent."""
+
+    reason = "no_room"
+    status = 507
+
+
+class NoDataStream(RemoteGpuError):
+    """The cluster has no stream for arrays and files; they go with the messages."""
+
+    reason = "no_data_stream"
+    status = 501
 
 
 class LinkProblem(RemoteGpuError):

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from jupyter_remote_gpu.data_commands import DataCommand
     from jupyter_remote_gpu.models import Allocation, ClusterSnapshot, KernelLaunch, ResourceRequest, SessionId
     from jupyter_remote_gpu.settings import Settings
     from remote_gpu.streams import FrameStream
 
-__all__ = ["GROUP", "Cluster", "ClusterFactory", "Prewarms"]
+__all__ = ["GROUP", "CarriesData", "Cluster", "ClusterFactory", "Prewarms"]
 
 GROUP = "jupyter_remote_gpu.clusters"
 """Entry points of this group: NAME = the `kind` in the configuration, value = a `ClusterFactory`."""
@@ -83,6 +84,19 @@ class Prewarms(Protocol):
 
     async def prewarm(self) -> None:
         """Prepare; called at most once in a while, idempotent. Failing is harmless: the next start says why."""
+        ...
+
+
+@runtime_checkable
+class CarriesData(Protocol):
+    """A cluster that has a way for arrays and files beside the link."""
+
+    async def open_data(self, allocation: Allocation, session: SessionId) -> DataCommand:
+        """Run the node's ``data`` for a RUNNING allocation.
+
+        Called once for each attachment that moves arrays or files, and again after a cut. Raises `LinkProblem`. What the command
+        itself finds (the session is gone) it says on the stream.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote_gpu.clusters.bundle import Bundle
 from jupyter_remote_gpu.clusters.commands import ask
 from jupyter_remote_gpu.clusters.environment import allowed, refuse_others
+from jupyter_remote_gpu.data_commands import DataCommand
 from jupyter_remote_gpu.models import (
     Allocation,
     AllocationState,
@@ -96,6 +97,11 @@ class LocalCluster:
         del allocation
         argv = self._quick_command("attach", session)
         return await CommandStream.open(argv, env=self._environment(), cwd="/")
+
+    async def open_data(self, allocation: Allocation, session: SessionId) -> DataCommand:
+        """The stdin and stdout of the node's ``data``."""
+        del allocation
+        return await DataCommand.open(self._quick_command("data", session), self._environment())
 
     async def release(self, allocation: Allocation) -> None:
         """Run the node's ``stop``, which ends what is left and removes the folder."""

@@ -4,6 +4,7 @@
 ``start``             start the session described by JSON on stdin, return when it listens
 ``run``               the same in the foreground, until the session is over (for batch scripts)
 ``attach SESSION``    carry a gateway's stream between stdin/stdout and the session
+``data SESSION``      carry arrays and files between stdin/stdout and the session
 ``status SESSION``    ask a session how it is
 ``list``              all sessions of this user on this machine
 ``stop SESSION``      end a session and remove all that it left
@@ -11,7 +12,7 @@
 ``zygote [stop]``     have a warm process ready for the next start (JSON on stdin, as for start), or end all
 ====================  ==========================================================================================
 
-Every verb but ``attach`` prints one line, ``JRG {json}``, whatever a login shell printed before; exit 0 when it says "ok".
+Every verb but ``attach`` and ``data`` prints one line, ``JRG {json}``, whatever a login shell printed before; exit 0 when it says "ok".
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         if quick.attach(words[1]):
             sys.exit(0)
+    if sys.version_info >= (3, 10) and words[:1] == ["data"] and len(words) > 1:
+        from remote_gpu.node import data
+
+        sys.exit(data.main(words[1]))
     from remote_gpu.node import verbs
 
     verbs.main(words, __doc__ or "", given)

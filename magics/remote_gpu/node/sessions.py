@@ -39,10 +39,11 @@ def session_folder(session: str) -> Path:
     return folder
 
 
-def write_state(folder: Path, session: str) -> dict[str, Any]:
-    """Note in the session's folder which process minds it; returns what was written."""
+def write_state(folder: Path, session: str, cwd: str = "") -> dict[str, Any]:
+    """Note in the session's folder which process minds it, and its working folder; returns what was written."""
     state = {
         "session": session,
+        "cwd": cwd,
         "pid": os.getpid(),
         "start_time": start_time(os.getpid()),
         "protocol": PROTOCOL,

@@ -23,6 +23,7 @@ from remote_gpu.folders import private_folder
 from remote_gpu.frames import Frame, Kind, unpack_message
 from remote_gpu.node import wire
 from remote_gpu.node.attachments import Attachments
+from remote_gpu.node.blobs import forget_if_unused
 from remote_gpu.node.calls import Calls, SessionPlan
 from remote_gpu.node.connection import Connection
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
@@ -242,7 +243,7 @@ class Supervisor:
         self._polled.pop(self._listener.fileno())
         self._listener.close()
         self._listener = listener
-        write_state(self._folder, self._plan.session)
+        write_state(self._folder, self._plan.session, self._plan.cwd)
 
     def _mind_time(self, now: float) -> None:
         for connection in list(self._connections.values()):
@@ -314,3 +315,4 @@ class Supervisor:
             continue
         self._journal.close(delete=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        forget_if_unused(self._plan.session)

@@ -274,7 +274,7 @@ def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[S
         int(request.get("journal_limit") or 0),
     )
     supervisor = Supervisor(plan, folder)
-    return supervisor, {**sessions.write_state(folder, folder.name), "folder": str(folder), "cwd": cwd}
+    return supervisor, {**sessions.write_state(folder, folder.name, cwd), "folder": str(folder)}
 
 
 def _enter(cwd: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What a node tells of its GPUs, and the blobs that it keeps."""
+"""What a node tells of its GPUs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_gpu.errors import UsageProblem
 from remote_gpu.node import gpus
-from remote_gpu.node.blobs import BlobStore, digest_of
 
 
 @pytest.fixture
@@ -46,25 +44,3 @@ def test_an_amd_gpu_is_found_by_its_drivers_files(tmp_path: Path) -> None:
         (device / name).write_text(text + "\n")
     (found,) = gpus._by_amdgpu(tmp_path)
     assert (found.name, found.memory_mb, found.accelerator) == ("Instinct MI250X", 65536, "rocm")
-
-
-def test_a_blob_is_kept_once_under_its_digest_and_private(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
-    digest = store.put(b"some bytes")
-    assert digest == digest_of(b"some bytes") == store.put(memoryview(b"some bytes"))
-    assert store.path(digest).read_bytes() == b"some bytes"
-    assert store.path(digest).stat().st_mode & 0o777 == 0o600
-    assert (store.has(digest), store.has("0" * 64)) == (True, False)
-
-
-def test_the_blobs_that_were_not_used_for_longest_go_first(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path)
-    old, new = store.put(b"o" * 100), store.put(b"n" * 100)
-    os.utime(store.path(old), (1, 1))
-    store.drop_to(150)
-    assert (store.has(old), store.has(new)) == (False, True)
-
-
-def test_what_is_no_digest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem):
-        BlobStore(tmp_path).path("../../etc/passwd")
