@@ -6,7 +6,11 @@ thread, so they only look, or change what no cell sees.
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.metadata
+import platform
 import sys
+import sysconfig
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +22,26 @@ __all__ = ["ASKS", "answer"]
 Ask = Callable[["Variables", "dict[str, Any]"], "dict[str, Any]"]
 
 
-def _hello(variables: Variables, _: dict[str, Any]) -> dict[str, Any]:
-    """Which kernel this is, and what matters for what crosses: its Python."""
-    return {"token": variables.token, "python": [*sys.version_info[:3]], "executable": sys.executable}
+def _hello(variables: Variables, content: dict[str, Any]) -> dict[str, Any]:
+    """Which kernel this is, and what matters for what crosses: its Python, the versions of ``packages`` (None: not installed) and machine."""
+    packages = content.get("packages") or ()
+    return {
+        "token": variables.token,
+        "python": [*sys.version_info[:3]],
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "platform": sysconfig.get_platform(),
+        "extensions": importlib.machinery.EXTENSION_SUFFIXES,
+        "packages": {str(name): _version(str(name)) for name in packages},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    """The version of an installed distribution, without importing it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
 
 
 def _names(variables: Variables, _: dict[str, Any]) -> dict[str, Any]:
