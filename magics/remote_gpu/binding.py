@@ -132,10 +132,7 @@ def updated_in_place(local: Any, new: Any) -> bool:
         return False
     if isinstance(local, (list, bytearray)):
         local[:] = new
-    elif isinstance(local, dict):
-        local.clear()
-        local.update(new)
-    elif isinstance(local, set):
+    elif isinstance(local, (dict, set)):
         local.clear()
         local.update(new)
     elif type(local).__module__ == "numpy" and type(local).__name__ == "ndarray":

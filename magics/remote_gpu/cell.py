@@ -34,7 +34,7 @@ def numbered(first_line: str, body: str) -> str:
     return f"{indent}# {first_line}\n{body}"
 
 
-class NamesRefused(Exception):  # noqa: N818  it never reaches a user
+class NamesRefused(Exception):
     """The kernel cannot take in what came with the cell, and did not run it; `evalue` says what and why, in JSON."""
 
     def __init__(self, evalue: str) -> None:

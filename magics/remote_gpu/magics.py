@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from remote_gpu.arguments import CELL_USAGE, LineError, Place, parse_cell, parse_verb
+from remote_gpu.arguments import CELL_USAGE, CellLine, LineError, Place, parse_cell, parse_verb
 from remote_gpu.completion import Completion
 from remote_gpu.errors import RemoteGpuError, UsageProblem
 
@@ -83,14 +83,14 @@ class RemoteGpu:
     def _cell_magic(self, line: str, cell: str) -> None:
         """Run this cell in a remote session; `%%remote_gpu --help` tells more."""
         if line == _FOLLOWING and self._following is not None:
-            place, first = self._following, None
+            options, first = _placed(self._following), None
         else:
             options = _understood(parse_cell, line)
             if options.help:
                 sys.stdout.write(CELL_USAGE + "\n")
                 return
-            place, first = options.place, f"%%remote_gpu {line}".rstrip()
-        self._guarded(lambda: self.parts.run_cell(place, first, cell))
+            first = f"%%remote_gpu {line}".rstrip()
+        self._guarded(lambda: self.parts.run_cell(options, first, cell))
 
     def _line_magic(self, line: str) -> None:
         """Manage remote sessions; `%remote_gpu help` tells more."""
@@ -131,6 +131,10 @@ class RemoteGpu:
         kernel = getattr(self._shell, "kernel", None)
         content = (kernel.get_parent() or {}).get("content") or {} if kernel is not None else {}
         return bool(content.get("silent"))
+
+
+def _placed(place: Place) -> CellLine:
+    return CellLine(place.session, place.cluster, place.gpus)
 
 
 def _understood(parse: Callable[[str], Any], line: str) -> Any:

@@ -40,6 +40,14 @@ class NamesVerbs:
             raise UsageProblem(f"There is no name {missing[0]!r} in the remote session.", hint="%remote_gpu vars lists what there is.")
         return summary.text
 
+    def listing(self, line: VerbLine) -> str:
+        """What names there are there, as a table."""
+        rows = [
+            (name, entry.get("type", ""), entry.get("shape") or "", entry.get("size") if entry.get("size") is not None else "")
+            for name, entry in sorted(self.remote(line).items())
+        ]
+        return "\n".join("  ".join(map(str, row)) for row in rows) or "No names there yet."
+
     def remote(self, line: VerbLine) -> Mapping[str, Mapping[str, Any]]:
         """What is known of the remote names, by name. Raises `LinkProblem`."""
         attached = self._attached(line)

@@ -7,11 +7,10 @@ from typing import Any
 
 from remote_gpu.cell import Cells, NamesRefused
 from remote_gpu.encode import encode
-from remote_gpu.errors import RemoteGpuError, SessionEnded, UsageProblem
+from remote_gpu.errors import SessionEnded, UsageProblem
 from remote_gpu.parcels import pack
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
-from remote_gpu.summary import Summary
 from remote_gpu.sync import VALUE_LIMIT, Crossing, Sync
 
 __all__ = ["Operations", "Quiet"]
@@ -40,6 +39,17 @@ class Operations:
         self._cells = cells
         self._sink = sink
         self._known = sync.known(attached)
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self._attached.info.id
+
+    @property
+    def where(self) -> str:
+        """The node and session, for people."""
+        info = self._attached.info
+        return f"session {info.name} on {info.node or info.cluster}"
 
     def call(self, handle_id: int, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of `operation` on the remote value: a value if it is small, else a handle. Raises what it raised there."""

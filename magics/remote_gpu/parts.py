@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from remote_gpu.arguments import Place
+from remote_gpu.arguments import CellLine, Place
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
 from remote_gpu.gateway import Gateway
+from remote_gpu.handles import Handle, make_handle
+from remote_gpu.names_verbs import NamesVerbs
+from remote_gpu.operations import Operations
 from remote_gpu.output import NotebookOutput, output_for
 from remote_gpu.pump import Pump
-from remote_gpu.sessions import Sessions
+from remote_gpu.running import Running
+from remote_gpu.runs import Runs
+from remote_gpu.sessions import Attached, Sessions
 from remote_gpu.summary import Summary
+from remote_gpu.sync import Sync
 from remote_gpu.verbs import Verbs
 
 __all__ = ["Parts"]
@@ -23,19 +29,21 @@ class Parts:
     """Everything of one shell that needs ZMQ or the gateway."""
 
     def __init__(self, shell: Any, connect_gateway: Callable[[], Gateway] | None, following: Callable[[Place | None], None]) -> None:
-        output = output_for(shell)
+        self._output = output_for(shell)
         # Only a notebook in a Jupyter server has JPY_SESSION_NAME; only there is output dropped for being fast.
         self._pump = Pump(limited="JPY_SESSION_NAME" in os.environ)
-        relay = Comms(output) if isinstance(output, NotebookOutput) else None
+        relay = Comms(self._output) if isinstance(self._output, NotebookOutput) else None
         self.sessions = Sessions(shell, self._pump, relay, connect_gateway=connect_gateway)
-        self.cells = Cells(shell, self.sessions, output, lambda _, __: Summary())
-        self.verbs = Verbs(self.sessions, self.cells, output, following)
+        self.sync = Sync(shell, transfers=lambda _: None, make_handle=self._handle)
+        self.cells = Cells(shell, self.sessions, self._output, self._crossed)
+        self.runs = Runs(self.cells, self.sync)
+        names = NamesVerbs(self.sessions, self.runs, self._output)
+        self.verbs = Verbs(self.sessions, self.cells, self._output, following, names)
 
-    def run_cell(self, place: Place, first_line: str | None, body: str) -> None:
+    def run_cell(self, line: CellLine, first_line: str | None, body: str) -> None:
         """Run a cell. `first_line` is the magic line that was taken off it, or None."""
         code = body if first_line is None else numbered(first_line, body)
-        attached = self.sessions.of_cell(place)
-        self.cells.finish(attached, self.cells.started(attached, code))
+        self.runs.run(self.sessions.of_cell(line.place), code, body, line)
 
     def end_own(self) -> None:
         """The process exits: end the sessions that are its own."""
@@ -45,3 +53,9 @@ class Parts:
         """Leave all sessions and end the thread."""
         self.sessions.close()
         self._pump.stop()
+
+    def _crossed(self, attached: Attached, running: Running) -> Summary:
+        return self.sync.finish(attached, running.crossing, running)
+
+    def _handle(self, attached: Attached, entry: Mapping[str, Any]) -> Handle:
+        return make_handle(entry, Operations(attached, self.sync, self.cells, lambda: self._output.sink(attached.info.id)))

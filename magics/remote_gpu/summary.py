@@ -40,7 +40,14 @@ class Summary:
 
     def json(self) -> dict[str, Any]:
         """As the run record's data has it."""
-        return {"text": self.text, "sent": self.sent, "sent_bytes": self.sent_bytes, "back": self.back, "handles": self.handles, "notes": self.notes}
+        return {
+            "text": self.text,
+            "sent": self.sent,
+            "sent_bytes": self.sent_bytes,
+            "back": self.back,
+            "handles": self.handles,
+            "notes": self.notes,
+        }
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from remote_gpu.cursors import last_seen, newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
+from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.output import Output
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
@@ -29,7 +30,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 class Verbs:
     """The commands of one notebook kernel. `following` switches remote cells on (a `Place`) and off (None)."""
 
-    def __init__(self, sessions: Sessions, cells: Cells, output: Output, following: Callable[[Place | None], None]) -> None:
+    def __init__(
+        self, sessions: Sessions, cells: Cells, output: Output, following: Callable[[Place | None], None], names: NamesVerbs
+    ) -> None:
+        self._names = names
         self._sessions = sessions
         self._cells = cells
         self._output = output
@@ -50,6 +54,9 @@ class Verbs:
             Verb.LOGS: self._logs,
             Verb.ON: self._on,
             Verb.OFF: self._off,
+            Verb.PUSH: lambda line: _say(self._names.push(line)),
+            Verb.PULL: lambda line: _say(self._names.pull(line)),
+            Verb.VARS: lambda line: _say(self._names.listing(line)),
             Verb.HELP: lambda _: _say(LINE_USAGE),
         }
         action = actions.get(line.verb)

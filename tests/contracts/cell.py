@@ -168,18 +168,18 @@ class CellContract:
         assert cell.reply["payload"][0]["text"] == "x = 2"
 
     def test_completion_sees_remote_names_and_local_ones_elsewhere(self, notebook):
-        self.remote(notebook, "remote_only_name = 1")
+        self.remote(notebook, "remote_only_name = 1", "--no-sync")
         notebook.run("local_only_name = 1")
         assert asked_again(lambda: "remote_only_name" in notebook.ask("complete", "%%remote_gpu\nremote_on")["matches"])
         assert "remote_only_name" not in notebook.ask("complete", "remote_on")["matches"]
         assert "local_only_name" in notebook.ask("complete", "local_on")["matches"]
 
     def test_inspection_sees_remote_objects(self, notebook):
-        self.remote(notebook, "def documented():\n    'Help for the user.'")
-        assert asked_again(lambda: notebook.ask("inspect", "%%remote_gpu\ndocumented")["found"])
-        found = notebook.ask("inspect", "%%remote_gpu\ndocumented")
+        self.remote(notebook, "def explained():\n    'Help for the user.'", "--no-sync")
+        assert asked_again(lambda: notebook.ask("inspect", "%%remote_gpu\nexplained")["found"])
+        found = notebook.ask("inspect", "%%remote_gpu\nexplained")
         assert "Help for the user." in found["data"]["text/plain"]
-        assert not notebook.ask("inspect", "documented")["found"]
+        assert not notebook.ask("inspect", "explained")["found"]
 
     def test_verbs_options_and_names_are_completed(self, notebook):
         self.remote(notebook, "pass")
@@ -204,7 +204,7 @@ class CellContract:
         assert notebook.run("import os\nos.getpid()").result != remote
 
     def test_sessions_have_variables_of_their_own(self, notebook):
-        assert self.remote(notebook, "apart = 1", "--session one").error == ""
+        assert self.remote(notebook, "apart = 1", "--session one --no-sync").error == ""
         assert self.remote(notebook, "apart", "--session two").error == "NameError"
         assert self.remote(notebook, "apart", "--session=one").result == "1"
         assert "one" in notebook.run("%remote_gpu sessions").text

@@ -80,12 +80,12 @@ class TestLocalCell(CellContract):
         assert cell.error == "KernelDied"
         assert "alive" in cell.text
         assert cell.record["state"] == "lost"
-        fresh = self.remote(notebook, "'os' in globals()")
+        fresh = self.remote(notebook, "'os' in globals()", "--no-sync")
         assert fresh.result == "False"
         assert "earlier variables are gone" in fresh.text
 
     def test_restart_gives_a_new_kernel(self, notebook):
-        self.remote(notebook, "old = 1")
+        self.remote(notebook, "old = 1", "--no-sync")
         assert "new kernel" in notebook.run("%remote_gpu restart").text
         assert self.remote(notebook, "old").error == "NameError"
 
@@ -110,7 +110,7 @@ class TestLocalCell(CellContract):
         assert "local" in notebook.run("%remote_gpu status").text
 
     def test_a_cell_on_a_stopped_session_starts_a_new_one(self, notebook):
-        before = self.remote(notebook, "gone = 1").record["session_id"]
+        before = self.remote(notebook, "gone = 1", "--no-sync").record["session_id"]
         notebook.run("%remote_gpu stop")
         after = self.remote(notebook, "'gone' in globals()")
         assert (after.result, after.record["session_id"] != before) == ("False", True)

@@ -159,7 +159,7 @@ def test_names_are_chosen_by_hand(notebook):
     assert here(notebook, "made, 'hidden' in globals()") == "(10, False)"
     there(notebook, "secret = 1", "--no-sync")
     assert here(notebook, "'secret' in globals()") == "False"
-    assert "'missing'" in notebook.run("%%remote_gpu -i missing\n1").traceback
+    assert "'missing'" in notebook.run("%%remote_gpu -i missing\n1").text
 
 
 def test_push_and_pull_and_vars(notebook):
@@ -169,7 +169,7 @@ def test_push_and_pull_and_vars(notebook):
     there(notebook, "far = [1, 2]", "--no-sync")
     assert "far" in notebook.run("%remote_gpu pull far").text
     assert here(notebook, "far") == "[1, 2]"
-    assert "'nothing'" in notebook.run("%remote_gpu pull nothing").traceback
+    assert "'nothing'" in notebook.run("%remote_gpu pull nothing").text
     listed = notebook.run("%remote_gpu vars").text
     assert "far" in listed and "list" in listed
 

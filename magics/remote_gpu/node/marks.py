@@ -21,7 +21,7 @@ _CONTAINERS = frozenset({list, dict, set, bytearray})
 _LIBRARIES = frozenset({"collections", "numpy", "pandas"})
 
 
-class _TooLong(Exception):  # noqa: N818  a signal, not an error
+class _TooLong(Exception):
     pass
 
 
@@ -72,4 +72,6 @@ def _marked(value: object) -> bool:
     if isinstance(size, int) and size > MARKED_BYTES:
         return False
     module = str(kind.__module__)
-    return module.partition(".")[0] in _LIBRARIES or (module == "__main__" and getattr(sys.modules["__main__"], kind.__name__, None) is kind)
+    return module.partition(".")[0] in _LIBRARIES or (
+        module == "__main__" and getattr(sys.modules["__main__"], kind.__name__, None) is kind
+    )
