@@ -32,8 +32,6 @@ _LOOK_AGAIN = 0.25  # seconds between looks at a session that another gateway dr
 _SWEEP = 2.0  # seconds between looks for clients that have vanished
 _SHOW_ENDED = 600.0  # seconds that an ended session is still listed, so that its reason is seen
 
-Listener = Callable[[Session], None]
-
 
 class Sessions:
     """Sessions of one user, from one gateway. All calls come from its event loop."""
@@ -62,13 +60,13 @@ class Sessions:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: set[SessionId] = set()
-        self._listeners: list[Listener] = []
+        self._listeners: list[Callable[[Session], None]] = []
         self._changed = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
 
     # looking
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[Session], None]) -> Callable[[], None]:
         """Call `listener` with each session that changed, from now on; returns what takes it back."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -188,23 +186,25 @@ class Sessions:
 
     async def interrupt(self, key: str) -> Session:
         """Interrupt what the kernel runs; its state survives."""
-        session = await self._running(key)
-        await self._live_of(session.id).call("interrupt")
-        return self.peek(session.id)
+        await self.call(key, "interrupt")
+        return self.peek(key)
 
     async def restart(self, key: str) -> Session:
         """A new kernel in the same allocation; returns once it is ready."""
+        await self.call(key, "restart", limit=120)
+        return self.peek(key)
+
+    async def call(self, key: str, method: str, params: dict[str, Any] | None = None, *, limit: float = 30) -> dict[str, Any]:
+        """Ask the supervisor of a running session."""
         session = await self._running(key)
-        await self._live_of(session.id).call("restart", limit=120)
-        return self.peek(session.id)
+        return await self._live_of(session.id).call(method, params, limit)
 
     async def logs(self, key: str, lines: int) -> str:
         """The last lines of what supervisor and kernel wrote beside the protocol; why it failed, if it never ran."""
         session = await self.get(key)
         if session.state is not AllocationState.RUNNING:
             return session.detail
-        answer = await self._live_of(session.id).call("log", {"lines": lines})
-        return str(answer.get("text", ""))
+        return str((await self.call(session.id, "log", {"lines": lines})).get("text", ""))
 
     async def stop(self, key: str, detail: str = "Stopped by you.") -> None:
         """End the session and give everything back; a session that is over already is not an error."""

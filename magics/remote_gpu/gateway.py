@@ -230,6 +230,14 @@ class Gateway:
         """The last `lines` lines of what supervisor and kernel wrote outside the protocol."""
         return str(self._call("GET", _session(session, "logs"), query={"lines": lines})["text"])
 
+    def queue(self, session: str) -> tuple[Mapping[str, Any], ...]:
+        """The cells that run and wait in the session's kernel, in their order; fields as in the API's description."""
+        return tuple(self._call("GET", _session(session, "queue"))["cells"])
+
+    def cancel(self, session: str, cell: str) -> str:
+        """Cancel one cell of the queue by its message id; returns what it was: ``running``, ``waiting`` or ``over``."""
+        return str(self._call("DELETE", _session(session, "queue", cell))["was"])
+
     def attach(
         self,
         session: str,

@@ -200,3 +200,34 @@ async def test_changes_of_sessions_are_announced_on_the_servers_event_stream(ser
     await server.app.event_logger.gather_listeners()
     assert list(dict.fromkeys(each["state"] for each in heard)) == ["pending", "running", "ended"]
     assert json.dumps(heard)
+
+
+async def test_the_queue_shows_each_waiting_cell_without_its_code_and_cancels_one(server):
+    await server.unix("POST", "/remote-gpu/sessions", {"name": "night"})
+    attached = (await server.unix("POST", "/remote-gpu/sessions/night/attachments", {"name": "night.ipynb"})).json
+    client = AsyncKernelClient(connection_file=attached["connection_file"])
+    client.load_connection_file()
+    client.start_channels()
+    secret = "import threading; secret = 1; print('begun', flush=True); threading.Event().wait(100)"
+    first, second, third = (client.execute(code, stop_on_error=False) for code in (secret, "secret = 2", "secret = 3"))
+    while (await client.get_iopub_msg(timeout=30))["msg_type"] != "stream":
+        continue
+    told = await server.tcp("GET", "/remote-gpu/sessions/night/queue")
+    assert "secret" not in told.text
+    cells = told.json["cells"]
+    for cell in cells:
+        check(cell, "QueuedCell")
+    assert [(cell["id"], cell["state"], cell["client"]) for cell in cells] == [
+        (first, "running", "night.ipynb"),
+        (second, "waiting", "night.ipynb"),
+        (third, "waiting", "night.ipynb"),
+    ]
+    for cell, was in ((second, "waiting"), (first, "running"), ("unknown", "over")):
+        answer = await server.unix("DELETE", f"/remote-gpu/sessions/night/queue/{cell}")
+        check(answer.json, "CancelledCell")
+        assert answer.json == {"id": cell, "was": was}
+    replies = [(await client.get_shell_msg(timeout=30))["content"] for _ in range(3)]
+    assert [reply.get("ename") for reply in replies] == ["KeyboardInterrupt", "Cancelled", None]
+    client.stop_channels()
+    assert (await server.unix("GET", "/remote-gpu/sessions/none/queue")).status == 404
+    await server.unix("DELETE", "/remote-gpu/sessions/night")

@@ -7,6 +7,7 @@ from jupyter_remote_gpu.handlers.base import Handler
 from jupyter_remote_gpu.handlers.choice import ChoiceHandler
 from jupyter_remote_gpu.handlers.clusters import ClustersHandler, PrewarmHandler, SelectionsHandler
 from jupyter_remote_gpu.handlers.gateway import GatewayHandler
+from jupyter_remote_gpu.handlers.queue import CancelHandler, QueueHandler
 from jupyter_remote_gpu.handlers.sessions import InterruptHandler, LogsHandler, RestartHandler, SessionHandler, SessionsHandler
 
 __all__ = ["ROUTES"]
@@ -21,6 +22,8 @@ ROUTES: dict[str, type[Handler]] = {
     f"{_SESSION}/interrupt": InterruptHandler,
     f"{_SESSION}/restart": RestartHandler,
     f"{_SESSION}/logs": LogsHandler,
+    f"{_SESSION}/queue": QueueHandler,
+    f"{_SESSION}/queue/{{cell}}": CancelHandler,
     f"{_SESSION}/attachments": AttachmentsHandler,
     f"{_SESSION}/attachments/{{attachment}}": AttachmentHandler,
     f"{_SESSION}/attachments/{{attachment}}/rebind": RebindHandler,

@@ -56,6 +56,8 @@ class Calls:
             "log": self._log,
             "interrupt": lambda _: self._signal({"signum": int(signal.SIGINT)}),
             "signal": self._signal,
+            "queue": lambda _: {"cells": self._keeper.queue()},
+            "cancel": lambda params: {"was": self._keeper.cancel(str(params["id"]))},
             "restart": self._restart,
             "end_kernel": self._end_kernel,
             "stop": self._stop,

@@ -35,6 +35,8 @@ class _Request(NamedTuple):
     identities: list[bytes]
     header: bytes
     kind: str
+    metadata: bytes
+    since: float
 
 
 class Keeper:
@@ -51,7 +53,7 @@ class Keeper:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._held: deque[tuple[str, Lane, Message]] = deque()
         self._requests: dict[str, _Request] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, float] = {}
         self._kill_at = self._probe_at = self._tell_at = float("inf")
         self._restarting = False
         self._told = ""
@@ -96,13 +98,44 @@ class Keeper:
         header = wire.header_of(raw)
         kind = str(header.get("msg_type", ""))
         routed = Message([owner.encode(), *message.identities], message.parts)
-        asked = _Request(lane, routed.identities, raw, kind)
+        metadata = bytes(message.parts[2]) if kind == "execute_request" else b""
+        asked = _Request(lane, routed.identities, raw, kind, metadata, time.time())
         if not wire.allowed(role, lane, kind):
             self._answer(asked, "NotAllowed", f"A {role} of this session may not send {kind or 'this message'}.")
         elif not self.process.running and not self._restarting:
             self._answer(asked, "KernelDied", self.state.text or "The remote kernel has ended.")
         else:
             self._take(asked, header, routed)
+
+    def queue(self) -> list[dict[str, Any]]:
+        """The cells that run and wait, in their order: times in seconds since the epoch, `begun` None for one that waits.
+
+        `owner` is the attachment that sent it; `cell` and `job` are the numbers that its client gave it, if it did. No code.
+        """
+        cells = []
+        for identity, asked in self._requests.items():
+            if asked.kind == "execute_request":
+                about = wire.header_of(asked.metadata).get("remote_gpu")
+                about = about if isinstance(about, dict) else {}
+                owner = asked.identities[0].decode(errors="replace")
+                told = {"cell": about.get("execution_count"), "job": about.get("job")}
+                cells.append({"id": identity, "owner": owner, "since": asked.since, "begun": self._busy.get(identity), **told})
+        return cells
+
+    def cancel(self, identity: str) -> str:
+        """Have one cell of the queue not run, or interrupt it; returns what it was: ``waiting``, ``running`` or ``over``."""
+        asked = self._requests.get(identity)
+        if asked is None or asked.kind != "execute_request":
+            return "over"
+        held = [each for each in self._held if each[0] == identity]
+        if held:
+            self._held.remove(held[0])
+            del self._requests[identity]
+            self._answer(asked, "Cancelled", "The cell was cancelled before it began.")
+        else:
+            parts = wire.make_parts("remote_gpu_request", {"ask": "cancel", "id": identity})
+            self.process.send(Lane.CONTROL, Message([], parts))
+        return "running" if identity in self._busy else "waiting"
 
     def warn(self, text: str) -> None:
         """Say something on the error stream of the cells that run, or of nobody's when none does."""
@@ -242,9 +275,9 @@ class Keeper:
         state = wire.header_of(message.parts[3]).get("execution_state")
         parent = str(wire.header_of(message.parts[1]).get("msg_id", ""))
         if state == "busy":
-            self._busy.add(parent)
+            self._busy[parent] = time.time()
         elif state == "idle":
-            self._busy.discard(parent)
+            self._busy.pop(parent, None)
             self._attachments.settled(parent)
             self.quiet_since = time.monotonic()
         self._tell_at = min(self._tell_at, time.monotonic() + _QUIET_EVENT)
