@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remote_gpu.node.held import Held
+from remote_gpu.node.incoming import SENT_CLASSES
 from remote_gpu.node.leaving import arrays, notebook
+from remote_gpu.node.leaving.arrays import Writable
 from remote_gpu.node.leaving.calls import Reduction, Unsupported, is_stand_in
 from remote_gpu.node.leaving.plain import PLAIN
 
@@ -27,15 +29,7 @@ _ALL_INLINE = 16  # values of a cell may together be this many times as large in
 _Reducer = Callable[[Any, "_Sender"], Reduction]
 
 _LIBRARIES: dict[str, Callable[[type], _Reducer | None]] = {"numpy": arrays.find}
-_known: dict[type, _Reducer] = dict(PLAIN)
-
-
-def _sent_classes() -> Mapping[type, str]:
-    try:
-        from remote_gpu.node import incoming
-    except ImportError:
-        return {}
-    return incoming.SENT_CLASSES
+_known: dict[type, _Reducer] = {**PLAIN, Writable: arrays.writable}
 
 
 @dataclass
@@ -217,7 +211,7 @@ class _Pickler(pickle.Pickler):
         return reducer(value, self.sender)
 
     def _find(self, kind: type) -> _Reducer:
-        sent = _sent_classes().get(kind)
+        sent = SENT_CLASSES.get(kind)
         if sent is not None:
             return notebook.reducer(kind, sent)
         root = str(getattr(kind, "__module__", "")).partition(".")[0]

@@ -10,13 +10,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.rebuild.arrays import ARRAYS
+from remote_gpu.rebuild.arrow import ARROW
 from remote_gpu.rebuild.notebook import NOTEBOOK
+from remote_gpu.rebuild.pictures import PICTURES
 from remote_gpu.rebuild.plain import PLAIN
+from remote_gpu.rebuild.sparse import SPARSE
+from remote_gpu.rebuild.tables import TABLES
+from remote_gpu.rebuild.tensors import TENSORS
 
 __all__ = ["CONSTRUCTORS", "MODULE"]
 
 MODULE = "remote_gpu_values"
 """What stands for a module in front of a constructor's name on the wire; there is no module of that name here."""
 
-CONSTRUCTORS: Mapping[str, Callable[..., Any]] = {**PLAIN, **NOTEBOOK, **ARRAYS}
+CONSTRUCTORS: Mapping[str, Callable[..., Any]] = {
+    **PLAIN,
+    **NOTEBOOK,
+    **ARRAYS,
+    **TABLES,
+    **ARROW,
+    **SPARSE,
+    **PICTURES,
+    **TENSORS,
+}
 """The whole table."""

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from remote_gpu.node.leaving.calls import Reduction, Sender, Unsupported, build
 
-__all__ = ["find", "ndarray"]
+__all__ = ["Writable", "find", "ndarray", "writable"]
 
 _PLAIN_KINDS = frozenset("biufcmMSUV")
+
+
+class Writable:
+    """An array that is a part of something else, whose memory must be writable over there whatever this view of it says."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+
+def writable(value: Writable, sender: Sender) -> Reduction:
+    """The array itself."""
+    array = value.array.view()
+    with contextlib.suppress(ValueError):  # it is read-only all the way down: then it is copied over there
+        array.flags.writeable = True
+    return ndarray(array, sender, read_only=False)
 
 
 def find(kind: type) -> Callable[[Any, Sender], Reduction] | None:
@@ -64,7 +80,7 @@ def _bare(value: Any) -> Any:
     return found
 
 
-def ndarray(value: Any, sender: Sender) -> Reduction:
+def ndarray(value: Any, sender: Sender, *, read_only: bool | None = None) -> Reduction:
     """An array: its memory, or its objects one by one."""
     np: Any = sys.modules["numpy"]
     dtype = value.dtype
@@ -74,7 +90,7 @@ def ndarray(value: Any, sender: Sender) -> Reduction:
         order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
         return build("objects", value.shape, order, then=("objects_fill", value.ravel(order).tolist()))
     description = described(dtype)
-    writable = bool(value.flags.writeable)
+    free = bool(value.flags.writeable) if read_only is None else not read_only
     if not value.flags.forc:
         sender.reserve(value.nbytes)
         value = value.copy(order="K")
@@ -82,9 +98,9 @@ def ndarray(value: Any, sender: Sender) -> Reduction:
             value = np.ascontiguousarray(value)
     order = "C" if value.flags.c_contiguous else "F"
     if not value.nbytes:
-        return build("ndarray", b"", description, value.shape, order, writable)
+        return build("ndarray", b"", description, value.shape, order, free)
     flat = np.asarray(value if order == "C" else value.T).reshape(-1).view(np.uint8)
-    return build("ndarray", sender.memory(memoryview(flat), writable=writable), description, value.shape, order, writable)
+    return build("ndarray", sender.memory(memoryview(flat), writable=free), description, value.shape, order, free)
 
 
 def _scalar(value: Any, _: Sender) -> Reduction:
