@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.report import Row, save, table
 
-CASES = ("cells", "starts", "memory")
+CASES = ("cells", "capture", "starts", "memory")
 
 
 def main() -> None:
