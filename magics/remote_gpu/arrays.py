@@ -40,7 +40,8 @@ def reduce_array(pickler: ParcelPickler, array: Any) -> Any:
 
 def _whole(array: Any, order: str) -> Any:
     dtype = array.dtype
-    plain = dtype.names is None and dtype.subdtype is None and dtype.metadata is None and dtype.kind != "V" and dtype.isbuiltin != 2
+    plain = dtype.isbuiltin == 1 or dtype.kind in "mMSU"
+    plain = plain and dtype.metadata is None
     return call["array"], (pickle.PickleBuffer(raw(array)), dtype.str if plain else dtype, array.shape, order)
 
 
@@ -75,7 +76,7 @@ def reduce_memory_map(pickler: ParcelPickler, array: Any) -> Any:
     return reduce_array(pickler, array.view(np.ndarray))
 
 
-def reduce_masked(pickler: ParcelPickler, array: Any) -> Any:
+def reduce_masked(_: ParcelPickler, array: Any) -> Any:
     """A masked array: data and mask as arrays of their own."""
     import numpy as np
 

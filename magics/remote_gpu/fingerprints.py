@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import pickle
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import xxhash
@@ -23,7 +25,7 @@ _LONG = 4096
 _NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs more than the rest of a number's fingerprint
 class Fingerprint:
     """`key` compares with ``==``. `needs` are global names of the notebook that functions inside the value use, `modules` those
     whose classes and functions are referred to by name, `size` about how many bytes the value has (0 where it is small).
@@ -44,6 +46,8 @@ def fingerprint(value: Any, scope: Scope) -> Fingerprint:
         return Fingerprint((kind, value) if len(value) < _LONG else (kind, len(value), hash(value)), size=len(value))
     if kind is float:
         return Fingerprint((kind, value) if value else (kind, str(value)))  # 0.0 and -0.0 are equal, and not the same
+    if kind is ModuleType and value.__dict__ is not scope.namespace and sys.modules.get(value.__name__) is value:
+        return Fingerprint((kind, value.__name__), modules=frozenset({value.__name__}))
     if kind is complex:
         return Fingerprint((kind, repr(value)))
     if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not value.dtype.hasobject:

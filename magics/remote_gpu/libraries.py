@@ -27,7 +27,7 @@ def handler(kind: type) -> Callable[[ParcelPickler, Any], Any] | None:
     return found
 
 
-def _tensor(pickler: ParcelPickler, tensor: Any) -> Any:
+def _tensor(_: ParcelPickler, tensor: Any) -> Any:
     """A torch tensor as its memory: torch's own pickle copies it into the stream."""
     import torch
 
@@ -51,7 +51,7 @@ def _tensor(pickler: ParcelPickler, tensor: Any) -> Any:
     return call["tensor"], (buffer, about, extra)
 
 
-def _jax(pickler: ParcelPickler, array: Any) -> Any:
+def _jax(_: ParcelPickler, array: Any) -> Any:
     import jax
     import numpy as np
 
@@ -60,7 +60,7 @@ def _jax(pickler: ParcelPickler, array: Any) -> Any:
     return call["jax_array"], (np.asarray(array), str(array.dtype), bool(array.weak_type))
 
 
-def _polars(pickler: ParcelPickler, frame: Any) -> Any:
+def _polars(_: ParcelPickler, frame: Any) -> Any:
     """A large polars frame of plain columns goes as Arrow memory, which is not copied."""
     import polars as pl
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle
 
+from remote_gpu.portable import is_named_tuple, named_tuple, portable
 from remote_gpu.reasons import CannotCross
+from remote_gpu.sealed import sealed_class
 from remote_gpu.sources import function_source
 from remote_gpu.standins import call
 
@@ -81,7 +83,7 @@ def reduce_function(pickler: ParcelPickler, function: types.FunctionType) -> Any
     place = _place(pickler, function)
     if place is None:
         if not pickler.scope.same_python:
-            raise CannotCross("a function without a module, and the node has another version of Python", culprit=function)
+            raise CannotCross(f"a function ({function.__qualname__}) whose text is not known, and the node has another version of Python", culprit=function)
         return pickler.plain_function(function)
     code, cells = function.__code__, function.__closure__ or ()
     if place:
@@ -117,8 +119,9 @@ def _function_state(pickler: ParcelPickler, function: types.FunctionType, code: 
         "__module__": function.__module__,
         "__doc__": function.__doc__,
     }
-    if getattr(function, "__type_params__", ()):
-        own["__type_params__"] = function.__type_params__
+    parameters = getattr(function, "__type_params__", ())
+    if parameters:
+        own["__type_params__"] = parameters
     modules = _submodules(code, [*used, *(each[0] for each in contents if each)])
     return dict(function.__dict__), own, list(zip(cells, contents, strict=True)), modules
 
@@ -140,8 +143,21 @@ def reduce_class(pickler: ParcelPickler, kind: type) -> Any:
         return pickler.plain_class(kind)
     if cloudpickle._should_pickle_by_reference(kind):
         return pickler.by_name(kind)
+    if pickler.seal and not pickler.whole:
+        return sealed_class(pickler, kind)
     pickler.last = kind
-    maker, arguments, state, _, _, _ = cloudpickle._dynamic_class_reduce(kind)
+    return _class_parts(pickler, kind)
+
+
+def _class_parts(pickler: ParcelPickler, kind: type) -> Any:
+    if not pickler.scope.same_python and is_named_tuple(kind):
+        made, others = named_tuple(kind)
+        tracker = cloudpickle._get_or_create_tracker_id(kind)
+        return call["named_tuple"], (*made, tracker), ((others, {}), kind.__qualname__), None, None, call["set_class"]
+    _, arguments, state, _, _, _ = cloudpickle._dynamic_class_reduce(kind)
+    state[0].pop("__slotnames__", None)  # copyreg notes them in the class when it first pickles an instance
+    if not pickler.scope.same_python:
+        state = portable(kind, state)
     if issubclass(kind, enum.Enum):
         return call["enum"], arguments, (state, kind.__qualname__), None, None, call["set_class"]
     meta, name, bases, keywords, tracker, _ = arguments

@@ -39,10 +39,10 @@ class Scope:
     namespace: dict[str, Any]
     same_python: bool
     session: str
-    classes: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    classes: dict[type, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-class ParcelPickler(cloudpickle.Pickler):  # type: ignore[misc]  cloudpickle has no types
+class ParcelPickler(cloudpickle.Pickler):
     """One parcel. `last` is the object that it is at, for the reason of a failure. With `seal`, the stream is only for comparing."""
 
     def __init__(self, file: Any, scope: Scope, callback: BufferCallback, *, seal: bool = False) -> None:
@@ -53,6 +53,8 @@ class ParcelPickler(cloudpickle.Pickler):  # type: ignore[misc]  cloudpickle has
         self.needs: set[str] = set()
         self.modules: set[str] = set()
         self.last: object = None
+        self.whole = False
+        """Whether `seal` takes the parts of classes, and not what stands for them."""
         self.cells: set[int] = set()
         """Ids of cells that a function in the parcel fills."""
 
@@ -102,7 +104,7 @@ def _find_handler(kind: type, obj: Any) -> Handler | None:
         is_class = False
     if is_class:
         handler = notebook_code.reduce_class
-    elif hasattr(kind, "_remote_gpu_handle"):
+    elif kind.__module__ == "remote_gpu.handles" or hasattr(kind, "_remote_gpu_handle"):
         handler = _handle
     elif describe(obj) is not None:
         handler = _refuse
@@ -153,15 +155,15 @@ def _lru_cache(pickler: ParcelPickler, obj: Any) -> Any:
     return call["lru_cache"], (wrapped, parameters["maxsize"], parameters["typed"]), extra
 
 
-def _cached_property(pickler: ParcelPickler, obj: Any) -> Any:
+def _cached_property(_: ParcelPickler, obj: Any) -> Any:
     return call["cached_property"], (obj.func, obj.attrname)
 
 
-def _weak_keys(pickler: ParcelPickler, obj: Any) -> Any:
+def _weak_keys(_: ParcelPickler, obj: Any) -> Any:
     return call["weak_keys"], (list(obj.items()),)
 
 
-def _weak_values(pickler: ParcelPickler, obj: Any) -> Any:
+def _weak_values(_: ParcelPickler, obj: Any) -> Any:
     return call["weak_values"], (list(obj.items()),)
 
 

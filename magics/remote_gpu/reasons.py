@@ -23,6 +23,7 @@ __all__ = ["CannotCross", "describe", "explain", "path_to"]
 
 _STEPS = 20_000
 _LENGTH = 300
+_KEY_LENGTH = 40
 
 
 class CannotCross(RemoteGpuError):
@@ -83,6 +84,8 @@ def _by_module(value: object) -> str | None:
         module, name = _module_of(kind), kind.__name__
         if name == "Widget" and module.startswith("ipywidgets."):
             return _widget(value)
+        if name == "OutStream" and module == "ipykernel.iostream":
+            return "the notebook's output stream"
         if name == "BaseProcess" and module.startswith("multiprocessing."):
             return "a process of this machine"
         if module.startswith(("psycopg", "pymysql", "MySQLdb", "duckdb", "sqlalchemy")) and name in (
@@ -183,4 +186,4 @@ def _inside_function(value: types.FunctionType) -> Iterator[tuple[object, str]]:
 
 def _short(key: object) -> str:
     text = repr(key) if isinstance(key, (str, int, float, bytes, tuple)) else f"<{type(key).__name__}>"
-    return text if len(text) <= 40 else f"{text[:37]}…"
+    return text if len(text) <= _KEY_LENGTH else f"{text[: _KEY_LENGTH - 3]}…"

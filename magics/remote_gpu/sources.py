@@ -34,7 +34,7 @@ def function_source(function: types.FunctionType) -> SourceCode:
     text = textwrap.dedent("".join(lines))
     outer = _class_of(function) if any(f"__{name}" for name in code.co_names) else ""
     if code.co_name == "<lambda>":
-        text = _lambda_text(function, text, lines, first)
+        text = _lambda_text(function, text)
     return SourceCode(text, first, code.co_filename, code.co_name, tuple(code.co_freevars), outer)
 
 
@@ -44,7 +44,7 @@ def _class_of(function: types.FunctionType) -> str:
     return parts[-2] if len(parts) > 1 and parts[-2] != "<locals>" else ""
 
 
-def _lambda_text(function: types.FunctionType, text: str, lines: list[str], first: int) -> str:
+def _lambda_text(function: types.FunctionType, text: str) -> str:
     """The lambda alone, out of the lines that it stands in."""
     found = _lambdas(text) or _lambdas(f"({text.strip().rstrip(',')})") or _lambdas(text[text.find("lambda") :].strip().rstrip(",)]}"))
     code = function.__code__

@@ -25,6 +25,7 @@ NAMES = (
     "main_module",
     "make_class",
     "masked",
+    "named_tuple",
     "polars_frame",
     "set_cell",
     "set_class",

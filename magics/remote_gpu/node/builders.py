@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import functools
 import importlib
 import sys
@@ -79,7 +81,7 @@ class Builders:
         resolved = types.resolve_bases(bases)
         content = dict(keywords) if resolved is bases else {**keywords, "__orig_bases__": bases}
         with _quiet(resolved):
-            made = maker.__new__(meta, name, resolved, content)
+            made: Any = maker.__new__(meta, name, resolved, content)
         found: type = cloudpickle._lookup_class_or_track(tracker, made)
         return found
 
@@ -90,14 +92,29 @@ class Builders:
         return found
 
     @staticmethod
+    def named_tuple(name: str, fields: tuple[str, ...], defaults: tuple[Any, ...], module: str, tracker: str) -> type:
+        """A named tuple's class."""
+        known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
+        if isinstance(known, type):
+            return known
+        made: type = collections.namedtuple(name, fields, defaults=defaults, module=module)  # type: ignore[misc]  # noqa: PYI024
+        found: type = cloudpickle._lookup_class_or_track(tracker, made)
+        return found
+
+    @staticmethod
     def set_class(kind: type, state: Any) -> None:
         """Give a class its attributes; those that it had by an earlier sending, and has no more, go."""
         inner, qualname = state
         names = frozenset(inner[0])
-        for name in _attributes.get(kind, frozenset()) - names:
+        for name in _attributes.get(kind, frozenset()) - names - {"__module__", "__doc__"}:
             if name in kind.__dict__:
                 delattr(kind, name)
+        again = inner[0].get("__dataclass_params__")
+        if isinstance(again, tuple):
+            del inner[0]["__dataclass_params__"]
         cloudpickle._class_setstate(kind, inner)
+        if isinstance(again, tuple):
+            _dataclass_again(kind, *again)
         kind.__qualname__ = qualname
         _attributes[kind] = names
         SENT_CLASSES[kind] = qualname
@@ -132,7 +149,7 @@ class Builders:
     # arrays
 
     @staticmethod
-    def array(memory: Any, dtype: Any, shape: tuple[int, ...], order: str) -> Any:
+    def array(memory: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:
         """An array over `memory`; writable when that is."""
         import numpy as np
 
@@ -155,7 +172,7 @@ class Builders:
         """A masked array."""
         import numpy as np
 
-        made = np.ma.MaskedArray(data, np.ma.nomask if mask is None else mask, fill_value=fill, hard_mask=hard)
+        made: Any = np.ma.MaskedArray(data, np.ma.nomask if mask is None else mask, fill_value=fill, hard_mask=hard)
         if fill is None:
             made._fill_value = None
         return made
@@ -182,7 +199,7 @@ class Builders:
         import jax
 
         made = jax.numpy.asarray(array, dtype=dtype)
-        return jax.lax._convert_element_type(made, made.dtype, weak_type=True) if weak else made  # type: ignore[attr-defined]
+        return jax.lax._convert_element_type(made, made.dtype, weak_type=True) if weak else made
 
     @staticmethod
     def polars_frame(table: Any) -> Any:
@@ -190,6 +207,16 @@ class Builders:
         import polars as pl
 
         return pl.from_arrow(table)
+
+
+def _dataclass_again(kind: Any, options: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
+    """Have this Python generate the methods of a dataclass that came from another version."""
+    slots = {name: vars(kind)[name] for name in vars(kind).get("__slots__", ()) if name in fields}
+    for name, about in fields.items():
+        setattr(kind, name, dataclasses.field(**about))
+    dataclasses.dataclass(**options)(kind)
+    for name, slot in slots.items():
+        setattr(kind, name, slot)
 
 
 @contextlib.contextmanager
