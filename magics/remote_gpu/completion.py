@@ -23,7 +23,8 @@ _LIMIT = 0.3  # seconds for an answer beside a running cell
 _FIRST_LIMIT = 5.0  # seconds for an idle kernel: the first answer of any kernel loads its completer
 _MAGIC = re.compile(r"%%?remote_gpu\b")
 _NAMES = {"--session": "sessions", "--cluster": "clusters"}
-_NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "logs"})
+_VARIABLES = frozenset({"-i", "--input", "-o", "--output"})
+_NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "logs", "vars", "queue"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Completion:
         before = lines[context.cursor_line][: context.cursor_position]
         own = self._own_words(before)
         if own is not None:
-            word = re.split(r"[\s=]", before)[-1]
+            word = re.split(r"[\s=,]", before)[-1]
             return _result([each for each in own if each.startswith(word)], word)
         asked = self.asked(context.full_text)
         position = sum(len(line) + 1 for line in lines[: context.cursor_line]) + context.cursor_position
@@ -141,14 +142,22 @@ class Completion:
         cell, earlier = found.group().startswith("%%"), words[1:-1]
         if earlier and earlier[-1] in _NAMES:
             return self._names(_NAMES[earlier[-1]])
+        if earlier and (earlier[-1] in _VARIABLES or earlier[-1].endswith(",")):
+            return self._variables()
         if cell:
             return [each for each in CELL_OPTIONS if each not in earlier]
         if not earlier:
             return [str(verb) for verb in Verb]
         options = [each for each in verb_options(earlier[0]) if each not in earlier]
+        if earlier[0] in ("push", "pull"):
+            return [*self._variables(), *options]
         if earlier[0] in _NAMING_VERBS and not words[-1].startswith("-"):
             return [*self._names("sessions"), *(self._names("clusters") if earlier[0] == "use" else []), *options]
         return options
+
+    def _variables(self) -> list[str]:
+        hidden = self._shell.user_ns_hidden
+        return [name for name, value in self._shell.user_ns.items() if not name.startswith("_") and hidden.get(name, self) is not value]
 
     def _names(self, what: str) -> list[str]:
         try:
