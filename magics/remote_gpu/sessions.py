@@ -5,17 +5,18 @@ Once a session is attached, finding it again for a cell costs a dictionary and t
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from remote_gpu.arguments import Place
+from remote_gpu.attached import Attached, facts_of
 from remote_gpu.cursors import Cursor, CursorFile
 from remote_gpu.discovery import find_gateway, find_or_start_gateway
 from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, StartFailed, UnknownSession
@@ -34,20 +35,6 @@ _START_WAIT = 20.0  # seconds of one long poll while a session starts; there is 
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
 
 Prepare = Callable[[Connection], None]
-
-
-@dataclass(slots=True, eq=False)
-class Attached:
-    """A session that this kernel is attached to. `queued` is how long its start was waited for, until a cell has told it."""
-
-    info: SessionInfo
-    attachment: AttachmentInfo
-    connection: Connection
-    cursor: CursorFile
-    facts: Mapping[str, Any]
-    left: Running | None = None
-    told: Outcome | None = None
-    queued: float | None = None
 
 
 class Sessions:
@@ -91,7 +78,7 @@ class Sessions:
         connection = attached.connection
         if connection.death is not None:
             return self._after_death(wanted, attached, connection.death)
-        if not self._front_lives(attached):
+        if not self.lives(attached):
             try:
                 self.reconnect(attached)
             except (SessionEnded, UnknownSession) as error:
@@ -122,8 +109,10 @@ class Sessions:
     def join(self, info: SessionInfo, *, first: Prepare, after: int | None = None, claims: tuple[str, ...] = ()) -> Attached:
         """Attach to a session that is there, anew if it is attached already; `first` is done before anything is heard."""
         old = self.by_id(info.id)
-        attachment = self.gateway.attach(info.id, after=after, claims=claims, name=self._own_name())
-        connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims, first=first)
+        jobs = old.unfinished() if old is not None else ()
+        asked = (*claims, *(job.msg_id for job in jobs))
+        attachment = self.gateway.attach(info.id, after=after, claims=asked, name=self._own_name())
+        connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims, first=first, jobs=jobs)
         if old is not None:
             self._detach(old)
             old.attachment, old.connection, old.info = attachment, connection, attachment.session
@@ -133,11 +122,12 @@ class Sessions:
         return made
 
     def reconnect(self, attached: Attached, claims: tuple[str, ...] = (), *, first: Prepare | None = None) -> None:
-        """Take up a session whose front vanished, where it was left. Raises `SessionEnded` and the like when it is over."""
-        old = attached.connection
+        """Take up a session whose front vanished, where it was left, its background cells too. Raises `SessionEnded` and the like."""
+        old, jobs = attached.connection, attached.unfinished()
+        claims = (*claims, *(job.msg_id for job in jobs))
         attachment = self.gateway.attach(attached.info.id, after=old.seq, claims=claims, name=self._own_name())
         attached.attachment = attachment
-        attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims, first=first)
+        attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims, first=first, jobs=jobs)
 
     def forget(self, session_id: str) -> None:
         """The session is over: leave it."""
@@ -145,18 +135,22 @@ class Sessions:
             if each.info.id == session_id:
                 del self._attached[place]
                 each.connection.leave_front()
+                self._pump.call(each.lose_jobs)
                 each.cursor.close(remove=True)
                 self._cursors.pop(session_id, None)
 
     def end_own(self) -> None:
-        """This process exits: end the sessions that are its own, but for one in which the user has left a cell running."""
+        """This process exits: end the sessions that are its own, but for one in which a cell was left running, and tell which goes on."""
         gateway = self._gateway
         if gateway is None or not process_lives(gateway.record.pid):
             return
         ended_by = time.monotonic() + _EXIT_WAIT
         for each in self.known():
-            left = each.left is not None and each.left.outcome is None
-            if each.info.notebook == self.own and not left and (wait := ended_by - time.monotonic()) > 0:
+            if runs_on := each.runs_on():
+                _say_on_exit(
+                    f"Session {each.info.name!r} goes on with {runs_on}; %remote_gpu attach {each.info.name} brings the output back."
+                )
+            elif each.info.notebook == self.own and (wait := ended_by - time.monotonic()) > 0:
                 try:
                     gateway.stop_session(each.info.id, patience=wait)
                 except RemoteGpuError:
@@ -229,6 +223,7 @@ class Sessions:
         old: Connection | None = None,
         claims: tuple[str, ...] = (),
         first: Prepare | None = None,
+        jobs: Sequence[Running] = (),
     ) -> Connection:
         check_connection_file(attachment)
         pid, file = self.gateway.record.pid, attachment.connection_file
@@ -249,6 +244,8 @@ class Sessions:
                 self._relay.moved(old, connection)
         if first is not None:
             first(connection)
+        for job in jobs:
+            connection.follow(job)
         connection.begin()
         return connection
 
@@ -264,7 +261,8 @@ class Sessions:
         except RemoteGpuError:
             return  # it went with its gateway
 
-    def _front_lives(self, attached: Attached) -> bool:
+    def lives(self, attached: Attached) -> bool:
+        """Whether its front is still there."""
         gateway = self._gateway
         return gateway is not None and process_lives(gateway.record.pid) and os.path.exists(attached.attachment.connection_file)  # noqa: PTH110  the hot path
 
@@ -322,16 +320,10 @@ def process_lives(pid: int) -> bool:
     return True
 
 
-def facts_of(info: SessionInfo) -> dict[str, Any]:
-    """What run records say of a session."""
-    return {
-        "session": info.name,
-        "session_id": info.id,
-        "cluster": info.cluster,
-        "node": info.node,
-        "gpu": info.label,
-        "why": info.why,
-    }
+def _say_on_exit(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody may be there any more to be told
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def _moment(time_of: str) -> float:
