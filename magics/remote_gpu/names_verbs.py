@@ -7,11 +7,13 @@ from typing import Any
 
 from remote_gpu.arguments import CellLine, Place, VerbLine
 from remote_gpu.errors import LinkProblem, UsageProblem
+from remote_gpu.listing import row_from, table
 from remote_gpu.operations import Quiet
 from remote_gpu.output import Output
 from remote_gpu.runs import Runs
 from remote_gpu.sessions import Attached, Sessions
 from remote_gpu.summary import Summary
+from remote_gpu.sync import Sync
 
 __all__ = ["NamesVerbs"]
 
@@ -21,7 +23,8 @@ _ASK_TIME = 30.0
 class NamesVerbs:
     """The commands about names, of one notebook kernel."""
 
-    def __init__(self, sessions: Sessions, runs: Runs, output: Output) -> None:
+    def __init__(self, sessions: Sessions, runs: Runs, sync: Sync, output: Output) -> None:
+        self._sync = sync
         self._sessions = sessions
         self._runs = runs
         self._output = output
@@ -41,12 +44,9 @@ class NamesVerbs:
         return summary.text
 
     def listing(self, line: VerbLine) -> str:
-        """What names there are there, as a table."""
-        rows = [
-            (name, entry.get("type", ""), entry.get("shape") or "", entry.get("size") if entry.get("size") is not None else "")
-            for name, entry in sorted(self.remote(line).items())
-        ]
-        return "\n".join("  ".join(map(str, row)) for row in rows) or "No names there yet."
+        """The names of both sides, as a table."""
+        remote = {name: row_from(entry) for name, entry in self.remote(line).items()}
+        return table(self._sync.local_rows(), remote, self._sync.differing(self._attached(line), remote)).rstrip("\n")
 
     def remote(self, line: VerbLine) -> Mapping[str, Mapping[str, Any]]:
         """What is known of the remote names, by name. Raises `LinkProblem`."""

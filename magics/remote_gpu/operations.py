@@ -8,7 +8,6 @@ from typing import Any
 from remote_gpu.cell import Cells, NamesRefused
 from remote_gpu.encode import encode
 from remote_gpu.errors import SessionEnded, UsageProblem
-from remote_gpu.parcels import pack
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
 from remote_gpu.sync import VALUE_LIMIT, Crossing, Sync
@@ -86,6 +85,6 @@ class Operations:
         if encoded.refused:
             name, reason = next(iter(encoded.refused.items()))
             raise UsageProblem(f"An argument cannot cross ({name}): {reason}")
-        packed = pack(encoded.names, encoded.head, encoded.buffers, self._sync.put(self._attached), first=len(crossing.buffers))
+        packed = self._sync.packed(self._attached, encoded, len(crossing.buffers))
         crossing.buffers += packed.buffers
         return dict(packed.manifest)

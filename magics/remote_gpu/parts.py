@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place
+from remote_gpu.carriers import Carriers
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
 from remote_gpu.gateway import Gateway
@@ -34,10 +35,11 @@ class Parts:
         self._pump = Pump(limited="JPY_SESSION_NAME" in os.environ)
         relay = Comms(self._output) if isinstance(self._output, NotebookOutput) else None
         self.sessions = Sessions(shell, self._pump, relay, connect_gateway=connect_gateway)
-        self.sync = Sync(shell, transfers=lambda _: None, make_handle=self._handle)
+        self.carriers = Carriers(self.sessions)
+        self.sync = Sync(shell, carriers=self.carriers, make_handle=self._handle)
         self.cells = Cells(shell, self.sessions, self._output, self._crossed)
         self.runs = Runs(self.cells, self.sync)
-        names = NamesVerbs(self.sessions, self.runs, self._output)
+        names = NamesVerbs(self.sessions, self.runs, self.sync, self._output)
         self.verbs = Verbs(self.sessions, self.cells, self._output, following, names)
 
     def run_cell(self, line: CellLine, first_line: str | None, body: str) -> None:
@@ -51,6 +53,7 @@ class Parts:
 
     def close(self) -> None:
         """Leave all sessions and end the thread."""
+        self.carriers.close()
         self.sessions.close()
         self._pump.stop()
 

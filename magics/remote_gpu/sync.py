@@ -10,22 +10,27 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from remote_gpu.arguments import CellLine
 from remote_gpu.binding import Binder, NotebookClasses
 from remote_gpu.capture import Names, analyse
+from remote_gpu.carriers import Carriers
 from remote_gpu.encode import Encoded, Scope, encode
-from remote_gpu.errors import LinkProblem, RemoteGpuError, UsageProblem
+from remote_gpu.errors import LinkProblem, NoDataStream, RemoteGpuError, UsageProblem
 from remote_gpu.fingerprints import Fingerprint, fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
-from remote_gpu.parcels import PutMissing, pack
+from remote_gpu.listing import Row, row_of
+from remote_gpu.parcels import Packed, pack
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached
+from remote_gpu.shipping import REFUSED, Shipment, Shipping
 from remote_gpu.summary import Summary
+from remote_gpu.versions import Comparison
 
 __all__ = ["Crossing", "Sync"]
 
@@ -33,6 +38,7 @@ VALUE_LIMIT = 8 * 1024**2
 """Bytes up to which a value comes back as a value; what is larger comes back as a handle, unless ``-o`` names it."""
 
 _ASK_TIME = 30.0
+_NAMED = 4
 _NOT_USERS = frozenset({"In", "Out", "get_ipython", "exit", "quit"})
 
 
@@ -47,25 +53,27 @@ class Crossing:
     sent: dict[str, Fingerprint] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     summary: Summary = field(default_factory=Summary)
+    modules: set[str] = field(default_factory=set)
+    shipment: Shipment | None = None
     results: dict[str, Any] | None = None
     """Where names are bound, instead of in the notebook: of an operation on a handle."""
 
 
 class Sync:
-    """The names of one shell. `transfers` gives a session's data stream, or None where there is none."""
+    """The names of one shell. `carriers` has the streams for what is large; `make_handle` makes handles of a session."""
 
     def __init__(
         self,
         shell: Any,
         *,
-        transfers: Callable[[Attached], Any],
+        carriers: Carriers,
         make_handle: Callable[[Attached, Mapping[str, Any]], Handle],
-        report: Callable[[Attached, Mapping[str, Any]], str] = lambda _, __: "",
     ) -> None:
         self._shell = shell
-        self._transfers = transfers
+        self._carriers = carriers
         self._make_handle = make_handle
-        self._report = report
+        self._shipping = Shipping()
+        self._comparison = Comparison()
         self._known: dict[str, Known] = {}
 
     @property
@@ -88,14 +96,26 @@ class Sync:
                 why = f": {said['evalue']}" if said else ""
                 raise LinkProblem(f"The kernel of session {attached.info.name!r} did not say who it is{why}.", hint="Try the cell again.")
             found = self._known[attached.info.id] = Known(str(said["token"]), tuple(said["python"]), said)
-            told = self._report(attached, said)
-            if told:
-                sys.stderr.write(f"{told}\n")
         return found
+
+    def _compare(self, attached: Attached, known: Known) -> None:
+        """Say what differs in the versions of both sides, once."""
+
+        def ask(packages: list[str]) -> Mapping[str, Any]:
+            question = {"ask": "hello", "packages": packages}
+            said = attached.connection.request("remote_gpu_request", question, timeout=_ASK_TIME, control=True)
+            return (said or {}).get("packages") or {}
+
+        news = self._comparison.news(known.token, known.facts, ask, node=attached.info.node or attached.info.cluster)
+        if news:
+            sys.stderr.write(f"{news}\n")
 
     def forget(self, attached: Attached) -> None:
         """The session has another kernel, or none."""
-        self._known.pop(attached.info.id, None)
+        known = self._known.pop(attached.info.id, None)
+        if known is not None:
+            self._shipping.forget(known.token)
+            self._comparison.forget(known.token)
 
     # before the cell
 
@@ -115,22 +135,42 @@ class Sync:
         values = self._changed(attached, crossing, wanted)
         if values:
             self._pack(attached, crossing, values)
+        if line.sync:
+            self._compare(attached, known)
+            self._ship(crossing)
         self._take(crossing, names, line)
         return crossing
+
+    def _ship(self, crossing: Crossing) -> None:
+        """Have the notebook's own modules go along that the cell imports, or that what it reads refers to."""
+        known = crossing.known
+        shipment = self._shipping.needed({*_imported(crossing.names), *crossing.modules}, known.token, known.facts)
+        if shipment is None:
+            return
+        for note in shipment.notes:
+            sys.stderr.write(f"{note}\n")
+        manifest = shipment.manifest(len(crossing.buffers))
+        if manifest:
+            crossing.about["modules"] = manifest
+            crossing.buffers += shipment.buffers
+            crossing.shipment = shipment
 
     @staticmethod
     def crossing(known: Known, names: Names) -> Crossing:
         """One in which nothing crosses yet."""
         return Crossing(names, known, {"kernel": known.token, "drop": known.take_dropped()}, [])
 
-    def put(self, attached: Attached) -> PutMissing | None:
-        """What sends large buffers ahead; None where only the request itself can carry them."""
-        transfers = self._transfers(attached)
-        return None if transfers is None else transfers.put_missing
+    def packed(self, attached: Attached, encoded: Encoded, first: int) -> Packed:
+        """A parcel whose large buffers went ahead, where there is a way for them. `first` is the number of buffers before it."""
+        put = self._carriers.put(attached, ", ".join(encoded.names[:_NAMED]))
+        try:
+            return pack(encoded.names, encoded.head, encoded.buffers, put, first=first)
+        except NoDataStream:
+            return pack(encoded.names, encoded.head, encoded.buffers, None, first=first)
 
     def fetched(self, attached: Attached, handle_id: int) -> Any:
         """A held value, as a value here."""
-        return self._transfers(attached).fetch(handle_id)
+        return self._carriers.fetch(attached, handle_id, NotebookClasses(self.namespace))
 
     def _wanted(self, names: Names, line: CellLine) -> list[str]:
         if line.inputs is not None:
@@ -166,6 +206,7 @@ class Sync:
             more = [each for each in print_of.needs if each in self.namespace and each not in seen and not self._own(each)]
             waiting += more
             seen.update(more)
+            crossing.modules.update(print_of.modules)
             if print_of.key not in (known.keys.get(name), known.refused.get(name)):
                 values[name] = value
                 crossing.sent[name] = print_of
@@ -185,7 +226,7 @@ class Sync:
             self._note(crossing, name, reason)
         if not encoded.names:
             return
-        packed = pack(encoded.names, encoded.head, encoded.buffers, self.put(attached))
+        packed = self.packed(attached, encoded, len(crossing.buffers))
         crossing.about["give"] = dict(packed.manifest)
         crossing.buffers += packed.buffers
         crossing.summary.sent = list(encoded.names)
@@ -207,6 +248,8 @@ class Sync:
 
     def accepted(self, crossing: Crossing) -> None:
         """The kernel has taken in what was given."""
+        if crossing.shipment is not None:
+            self._shipping.arrived(crossing.shipment)
         for name, each in crossing.sent.items():
             if name not in crossing.settled:
                 crossing.known.keys[name] = each.key
@@ -217,6 +260,9 @@ class Sync:
             reasons = {str(name): str(reason) for name, reason in json.loads(evalue).items()}
         except (ValueError, AttributeError):
             return None
+        if REFUSED in reasons:
+            self._shipping.forget(self.known(attached).token)
+            return {}
         if "" in reasons:
             self.forget(attached)
             return {}
@@ -245,6 +291,26 @@ class Sync:
                 crossing.settled.update(settled)
         return summary
 
+    def local_rows(self) -> dict[str, Row]:
+        """What is known of the notebook's own names, without modules."""
+        users = {name: value for name, value in self.namespace.items() if not name.startswith("_") and not self._own(name)}
+        return {
+            name: replace(row_of(value), handle=isinstance(value, Handle))
+            for name, value in users.items()
+            if not isinstance(value, types.ModuleType)
+        }
+
+    def differing(self, attached: Attached, names: Iterable[str]) -> set[str]:
+        """Those of `names` whose value here is not what both sides last agreed on."""
+        known, scope = self.known(attached), self.scope(attached, self.known(attached))
+        differing = set()
+        for name in names:
+            if name in self.namespace:
+                with contextlib.suppress(RemoteGpuError):
+                    if known.keys.get(name) != fingerprint(self.namespace[name], scope).key:
+                        differing.add(name)
+        return differing
+
     def agree(self, attached: Attached, known: Known, names: Iterable[str]) -> None:
         """Note that what `names` are here is what the remote kernel has, or that its own are newer."""
         scope = self.scope(attached, known)
@@ -253,3 +319,8 @@ class Sync:
             if name in self.namespace:
                 with contextlib.suppress(RemoteGpuError):  # it cannot cross, and so cannot be sent by mistake
                     known.keys[name] = fingerprint(self.namespace[name], scope).key
+
+
+def _imported(names: Names) -> list[str]:
+    """The dotted names that a cell imports."""
+    return [f"{each.module}.{each.name}" if each.name else each.module for each in names.imports]

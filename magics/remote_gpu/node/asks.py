@@ -11,6 +11,7 @@ import importlib.metadata
 import platform
 import sys
 import sysconfig
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,12 @@ def _version(distribution: str) -> str | None:
 def _names(variables: Variables, _: dict[str, Any]) -> dict[str, Any]:
     """The user's names, each with what is known of its value."""
     hidden = variables.shell.user_ns_hidden
-    shown = {name: value for name, value in list(variables.namespace.items()) if not name.startswith("_") and name not in hidden}
+    shown = {name: value for name, value in list(variables.namespace.items()) if _users(name, value, hidden)}
     return {"names": {name: variables.held.describe(value) for name, value in shown.items()}}
+
+
+def _users(name: str, value: object, hidden: Any) -> bool:
+    return not name.startswith("_") and name not in hidden and not isinstance(value, types.ModuleType)
 
 
 ASKS: dict[str, Ask] = {"hello": _hello, "vars": _names}

@@ -19,6 +19,7 @@ from remote_gpu.node import incoming, outgoing
 from remote_gpu.node.blobs import mapped
 from remote_gpu.node.held import Held
 from remote_gpu.node.marks import mark
+from remote_gpu.node.serving import Server, serve
 from remote_gpu.node.shipped import REFUSED, Shipped
 
 __all__ = ["INLINE", "OPERATE", "Crossing", "Variables"]
@@ -30,6 +31,7 @@ OPERATE = "__remote_gpu_operate__"
 """The name by which the code of an operation on a handle calls it."""
 
 _LIMIT = 8 * 1024**2
+_NO_LIMIT = 1 << 62
 _NAMESPACE_OWN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", OPERATE})
 
 
@@ -40,7 +42,9 @@ class Variables:
         self.shell = shell
         self.held = Held()
         self.token = secrets.token_hex(8)
+        self.generation = 0
         self._publish = publish
+        self._server: Server | None = None
 
     @property
     def namespace(self) -> dict[str, Any]:
@@ -58,6 +62,8 @@ class Variables:
     def begin(self, about: Mapping[str, Any], buffers: Sequence[Any]) -> Crossing:
         """Take in what `about` gives, and look at the names that the cell may change; see `Crossing.refused`."""
         give, operate = about.get("give") or {}, about.get("operate")
+        self.generation += 1
+        self.serve()
         if about.get("kernel", self.token) != self.token:
             return Crossing(self, None, operated=False, refused={"": "another kernel"})
         self.held.drop(about.get("drop") or ())
@@ -115,11 +121,16 @@ class Variables:
         }
         self._publish("remote_gpu_values", content, parts)
 
-    def encode(self, handle: int) -> tuple[dict[str, Any], bytes, list[memoryview]]:
-        """One held value, whole, for a fetch."""
-        names = {"value": self.held.resolve(handle)}
-        found = outgoing.collect(["value"], names, self.held, limit=1 << 62, inline=1 << 62, force=("value",), trusted=False)
-        return found.entries["value"], found.head, [memoryview(each) for each in found.buffers]
+    def serve(self) -> None:
+        """Give held values out to the data process, from a thread of their own."""
+        if self._server is None:
+            self._server = serve(Path(self.shell.kernel.parent.connection_file).parent, self._encoded, lambda: self.generation)
+
+    def _encoded(self, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], bytes, list[memoryview]]:
+        """One held value, whole."""
+        names, trusted = {"value": self.held.resolve(int(wanted["handle"]))}, bool(wanted.get("trusted"))
+        found = outgoing.collect(["value"], names, self.held, limit=_NO_LIMIT, inline=_NO_LIMIT, force=("value",), trusted=trusted)
+        return found.entries["value"], found.head, found.buffers
 
 
 class Crossing:
