@@ -111,6 +111,8 @@ def words(found) -> str:
         ),
         ("match p:\n  case [a] if a > q: r = 1\n  case 3 as s: pass\nr", "p q r", "a r s"),
         ("match p:\n  case M.x: pass", "p M", ""),
+        ("match p:\n  case 1: c = 0\n  case 2: c = 1\nc", "p c", "c"),
+        ("def f():\n  class C:\n    x = 1\n    def m(self): return x\n  return C", "x", "f"),
         ("x = 1; globals()['y'] = x; globals()['y']; globals()['z']", "z", "x y"),
         ("if 'x' not in globals(): x = 1\nx", "x", "x"),
         ("exec('a = b'); eval('c + a')", "b c", "a"),
