@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from remote_gpu.errors import RemoteGpuError
 from remote_gpu.known import Known
 from remote_gpu.shipping import REFUSED, Shipment, Shipping
 from remote_gpu.versions import Ask, Comparison
@@ -16,14 +17,18 @@ __all__ = ["REFUSED", "CellModules", "imported"]
 class _Imports(Protocol):
     """One import of a cell: ``import module``, or with a `name` ``from module import name``."""
 
-    module: str
-    name: str
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
 
 
 class _Print(Protocol):
     """The fingerprint of a value: `modules` are those whose classes, functions or selves it refers to by name."""
 
-    modules: frozenset[str]
+    @property
+    def modules(self) -> frozenset[str]: ...
 
 
 def imported(imports: Iterable[_Imports]) -> set[str]:
@@ -42,6 +47,7 @@ class CellModules:
     def __init__(self, shipping: Shipping | None = None, say: Callable[[str], Any] | None = None) -> None:
         self._shipping = shipping or Shipping()
         self._comparison = Comparison()
+        self._refused: set[str] = set()
         self._say = say or (lambda text: sys.stderr.write(f"{text}\n"))
 
     def compare(self, known: Known, ask: Ask, *, node: str) -> None:
@@ -76,8 +82,13 @@ class CellModules:
     def arrived(self, shipment: Shipment | None) -> None:
         """The kernel has taken in the request."""
         if shipment is not None:
+            self._refused.discard(shipment.kernel)
             self._shipping.arrived(shipment)
 
-    def refused(self, known: Known) -> None:
-        """The kernel refused with the name `REFUSED`: everything has to be sent anew."""
+    def refused(self, known: Known, reason: str) -> None:
+        """The kernel refused with the name `REFUSED`: everything is to be sent anew. Raises `RemoteGpuError` when it was just that."""
         self._shipping.forget(known.token)
+        if known.token in self._refused:
+            self._refused.discard(known.token)
+            raise RemoteGpuError(f"The remote kernel could not take in the notebook's modules. {reason}")
+        self._refused.add(known.token)
