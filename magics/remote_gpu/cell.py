@@ -51,13 +51,31 @@ class Cells:
         self._output = output
         self._crossed = crossed
 
-    def started(self, attached: Attached, code: str, crossing: Any = None, *, sink: Sink | None = None, stdin: bool = True) -> Running:
-        """Send `code`, with the names of `crossing`; `sink` is where its output goes, by default the cell that runs now."""
+    def started(
+        self,
+        attached: Attached,
+        code: str,
+        crossing: Any = None,
+        *,
+        sink: Sink | None = None,
+        stdin: bool = True,
+        job: str = "",
+        events: Any = None,
+    ) -> Running:
+        """Send `code`, with the names of `crossing`; `sink` is where its output goes, by default the cell that runs now.
+
+        `job` is what the queue shows of a background cell, whose `events` are served as they come.
+        """
         connection, facts = attached.connection, attached.facts
         if attached.queued is not None:
             facts, attached.queued = {**facts, "queued_s": attached.queued}, None
         running = Running(Execution(connection.signer.next_id()), sink or self._output.sink(attached.info.id), facts, crossing)
-        about, buffers = {"execution_count": self._output.count}, []
+        about: dict[str, Any] = {"execution_count": self._output.count}
+        buffers: list[Any] = []
+        if job:
+            about["job"] = job
+        if events is not None:
+            running.events = events
         if crossing is not None:
             about, buffers = {**about, **crossing.about}, crossing.buffers
             if crossing.summary:
@@ -115,7 +133,7 @@ class Cells:
                 if interrupted:
                     raise self._left(attached, running) from None
                 interrupted = True
-                attached.connection.interrupt()
+                attached.connection.interrupt(running)
 
     def _serve(self, attached: Attached, running: Running, event: Event) -> None:
         if isinstance(event, AskInput):
@@ -136,7 +154,7 @@ class Cells:
             running.events.put(GatewayGone(interrupted=True))
             raise
         if event.interrupted:
-            attached.connection.interrupt()
+            attached.connection.interrupt(running)
 
     @staticmethod
     def _send_again(attached: Attached, running: Running) -> None:

@@ -19,6 +19,7 @@ class _Run(Protocol):
     started: float
     ended: float | None
     outcome: Outcome | None
+    began: bool
     detached: bool
     execution: Any
 
@@ -42,17 +43,17 @@ def record_bundle(run: _Run) -> dict[str, Any]:
 
 def _state(run: _Run) -> str:
     if run.outcome is None:
-        return "detached" if run.detached else "running"
+        return "detached" if run.detached else "running" if run.began or run.execution.claimed else "queued"
     if run.outcome.result is Result.OK:
         return "done"
     if run.outcome.result is Result.DIED:
         return "lost"
-    return "interrupted" if run.outcome.ename == "KeyboardInterrupt" else "failed"
+    return "interrupted" if run.outcome.ename in ("KeyboardInterrupt", "Cancelled") else "failed"
 
 
 def _text(data: Mapping[str, Any], seconds: float | None) -> str:
     parts = [str(data[name]) for name in ("cluster", "node", "gpu") if data.get(name)]
-    if data["state"] != "running":
+    if data["state"] not in ("running", "queued"):
         lines = data["lines"]
         parts.append(f"{lines} line{'' if lines == 1 else 's'}" + ("" if data["complete"] else ", not complete"))
     parts.append(_how(str(data["state"]), seconds))
@@ -65,7 +66,7 @@ def _text(data: Mapping[str, Any], seconds: float | None) -> str:
 
 def _how(state: str, seconds: float | None) -> str:
     if seconds is None:
-        return "left running" if state == "detached" else state
+        return {"detached": "left running", "queued": "waiting for its turn"}.get(state, state)
     return duration(seconds) if state == "done" else f"{state} after {duration(seconds)}"
 
 

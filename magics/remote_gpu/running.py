@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page
+from remote_gpu.execution import AskInput, Effect, Execution, Finished, NextInput, Outcome, Page
 from remote_gpu.messages import Message
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "GatewayGone", "NeverArrived", "Relay", "Running", "Sink"]
 
+_WAITED = 1.0  # seconds of waiting that are worth telling
 _RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
 
 
@@ -64,6 +65,8 @@ class Running:
     crossing: Any = None
     """The names that go with it (`sync.Crossing`)."""
     started: float = field(default_factory=time.time)
+    began: bool = False
+    """Whether the kernel has said anything of it: until then it waits for its turn."""
     ended: float | None = None
     outcome: Outcome | None = None
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
@@ -78,6 +81,18 @@ class Running:
     def msg_id(self) -> str:
         """The request's id, on the remote side."""
         return self.execution.msg_id
+
+    def heard(self, message: Message) -> Sequence[Effect]:
+        """Take in a message of this execution; what is to be done about it. A cell that waited for its turn tells how long."""
+        if not self.began:
+            self.began = True
+            waited = time.time() - self.started
+            if waited >= _WAITED and not self.execution.claimed:
+                self.facts = {**self.facts, "queued_s": round((self.facts.get("queued_s") or 0) + waited, 3)}
+                self.started += waited
+            if self.recorded and not self.detached:
+                self.sink.record(self, final=False)
+        return self.execution.feed(message)
 
     def doubt(self) -> None:
         """The kernel is done with what was asked after this request: if it has said nothing of it, it never got it."""

@@ -29,7 +29,13 @@ def test_the_page_explains_every_field_of_the_record():
     from remote_gpu.gateway import SessionInfo
 
     run = SimpleNamespace(
-        facts=facts_of(SessionInfo("id")), started=0.0, ended=1.0, outcome=Outcome(Result.OK), detached=False, execution=Execution("m")
+        facts=facts_of(SessionInfo("id")),
+        started=0.0,
+        ended=1.0,
+        outcome=Outcome(Result.OK),
+        began=True,
+        detached=False,
+        execution=Execution("m"),
     )
     table = PAGE.partition("## The run record")[2].partition("## Limits")[0]
     assert all(f"`{name}`" in table for name in [*record_bundle(run)[RECORD_MIME], "queued_s"])

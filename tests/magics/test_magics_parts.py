@@ -102,7 +102,13 @@ def test_our_own_errors_are_one_sentence():
 def test_the_record_says_how_the_cell_stands(outcome, detached, state):
     facts = {"cluster": "c", "node": "n", "gpu": "1 × H200"}
     run = SimpleNamespace(
-        facts=facts, started=0.0, ended=None if outcome is None else 3.5, outcome=outcome, detached=detached, execution=Execution("m")
+        facts=facts,
+        started=0.0,
+        ended=None if outcome is None else 3.5,
+        outcome=outcome,
+        began=True,
+        detached=detached,
+        execution=Execution("m"),
     )
     bundle = record_bundle(run)
     assert bundle[RECORD_MIME]["state"] == state
@@ -114,6 +120,7 @@ def test_the_record_says_how_the_cell_stands(outcome, detached, state):
     ("outcome", "more", "text"),
     [
         (None, {}, "local · vm · CPU only · running"),
+        (None, {"began": False}, "local · vm · CPU only · waiting for its turn"),
         (None, {"detached": True}, "local · vm · CPU only · 2 lines · left running"),
         (Outcome(Result.OK), {}, "local · vm · CPU only · 2 lines · 1.9 s"),
         (Outcome(Result.OK), {"waited": 65.0}, "local · vm · CPU only · 2 lines · 1.9 s after 1 min 5 s of waiting"),
@@ -128,7 +135,13 @@ def test_the_records_text_is_a_line_that_people_read(outcome, more, text):
     execution = Execution("m", lines=2, missed=more.get("missed", 1 if "not complete" in text else 0))
     ended = None if outcome is None else 101.9
     run = SimpleNamespace(
-        facts=facts, started=100.0, ended=ended, outcome=outcome, detached=more.get("detached", False), execution=execution
+        facts=facts,
+        started=100.0,
+        ended=ended,
+        outcome=outcome,
+        began=more.get("began", True),
+        detached=more.get("detached", False),
+        execution=execution,
     )
     assert record_bundle(run)["text/plain"] == text
 
