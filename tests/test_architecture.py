@@ -20,7 +20,7 @@ GENERATED = {"jupyter_remote_gpu._version"}
 MAX_LINES = 350
 """A file that is longer has a second job."""
 
-NODE_MAY_USE = {"remote_gpu.base", "remote_gpu.data_frames", "remote_gpu.errors", "remote_gpu.folders", "remote_gpu.frames"}
+NODE_MAY_USE = {"remote_gpu.base", "remote_gpu.data_frames", "remote_gpu.errors", "remote_gpu.folders", "remote_gpu.frames", "remote_gpu.trees"}
 """What the node's half takes from the rest; these run on the node's Python too."""
 
 NODE_NEEDS = {"IPython", "cloudpickle", "ipykernel", "jupyter_client", "matplotlib_inline", "pynvml", "tornado", "traitlets", "zmq"}

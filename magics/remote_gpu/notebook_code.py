@@ -108,7 +108,7 @@ def _function_state(pickler: ParcelPickler, function: types.FunctionType, code: 
     names = global_names(code)
     space = function.__globals__
     if space is pickler.scope.namespace:
-        pickler.needs.update(name for name in names if name in space)
+        pickler.needs.update(name for name in names if name in space and not _is_modules_own(name))
     used = [space[name] for name in names if name in space]
     own = {
         "__name__": function.__name__,
@@ -124,6 +124,11 @@ def _function_state(pickler: ParcelPickler, function: types.FunctionType, code: 
         own["__type_params__"] = parameters
     modules = _submodules(code, [*used, *(each[0] for each in contents if each)])
     return dict(function.__dict__), own, list(zip(cells, contents, strict=True)), modules
+
+
+def _is_modules_own(name: str) -> bool:
+    """Whether it is a name such as ``__name__``, which the notebook over there has too."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def _annotations(function: types.FunctionType) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def reduce_class(pickler: ParcelPickler, kind: type) -> Any:
 
 
 def _class_parts(pickler: ParcelPickler, kind: type) -> Any:
-    if not pickler.scope.same_python and is_named_tuple(kind):
+    if is_named_tuple(kind):
         made, others = named_tuple(kind)
         tracker = cloudpickle._get_or_create_tracker_id(kind)
         return call["named_tuple"], (*made, tracker), ((others, {}), kind.__qualname__), None, None, call["set_class"]

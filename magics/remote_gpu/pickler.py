@@ -104,7 +104,7 @@ def _find_handler(kind: type, obj: Any) -> Handler | None:
         is_class = False
     if is_class:
         handler = notebook_code.reduce_class
-    elif kind.__module__ == "remote_gpu.handles" or hasattr(kind, "_remote_gpu_handle"):
+    elif hasattr(kind, "_remote_gpu_handle"):
         handler = _handle
     elif describe(obj) is not None:
         handler = _refuse

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import __future__
 import ast
+import functools
 import inspect
-import textwrap
 import types
 from typing import Any
 
@@ -12,6 +13,9 @@ from remote_gpu.reasons import CannotCross
 from remote_gpu.standins import call
 
 __all__ = ["SourceCode", "function_source"]
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUTURE = __future__.annotations.compiler_flag
 
 
 class SourceCode:
@@ -25,50 +29,63 @@ class SourceCode:
 
 
 def function_source(function: types.FunctionType) -> SourceCode:
-    """The text that defines `function`. Raises `CannotCross` when it is not known, or not certain."""
+    """The text that defines `function`, without its decorators. Raises `CannotCross` when it is not known, or not certain."""
     code = function.__code__
     try:
-        lines, first = inspect.getsourcelines(code)
+        whole = "".join(inspect.findsource(code)[0])
+        tree = _parsed(whole)
     except (OSError, TypeError, SyntaxError, IndexError) as error:
         raise _refusal(function, "its source text is not known") from error
-    text = textwrap.dedent("".join(lines))
-    outer = _class_of(function) if any(f"__{name}" for name in code.co_names) else ""
-    if code.co_name == "<lambda>":
-        text = _lambda_text(function, text)
-    return SourceCode(text, first, code.co_filename, code.co_name, tuple(code.co_freevars), outer)
+    text, first = _lambda(function, tree, whole) if code.co_name == "<lambda>" else _definition(function, tree, whole)
+    outer = _class_of(function) if any(name.startswith("_") and "__" in name for name in code.co_names) else ""
+    return SourceCode(text, first, code.co_filename, code.co_name, tuple(code.co_freevars), outer, bool(code.co_flags & _FUTURE))
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _definition(function: types.FunctionType, tree: ast.Module, whole: str) -> tuple[str, int]:
+    """The lines of a ``def``, in their own indentation, and the number of the first."""
+    code = function.__code__
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, _Function) and node.name == code.co_name and code.co_firstlineno in (node.lineno, _first_line(node))
+    ]
+    if len(found) != 1:
+        raise _refusal(function, "its source text has changed")
+    node = found[0]
+    lines = whole.splitlines(keepends=True)[node.lineno - 1 : node.end_lineno]
+    if node.col_offset == 0:
+        return "".join(lines), node.lineno
+    if not lines[0][: node.col_offset].isspace():
+        return str(ast.get_source_segment(whole, node)), node.lineno
+    return "if 1:\n" + "".join(lines), node.lineno - 1  # keeps the text as it is, also within strings of several lines
+
+
+def _first_line(node: _Function) -> int:
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
+
+
+def _lambda(function: types.FunctionType, tree: ast.Module, whole: str) -> tuple[str, int]:
+    """A lambda alone, told from others in its line by where the compiler saw its parts."""
+    seen = set(function.__code__.co_positions())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and _place(node.body) in seen]
+    if len(found) != 1:
+        raise _refusal(function, "its source text has changed")
+    return f"({ast.get_source_segment(whole, found[0])})", found[0].lineno
+
+
+def _place(node: ast.expr) -> tuple[int | None, ...]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
 def _class_of(function: types.FunctionType) -> str:
     """The class in whose body the function stands: its private names are mangled with that."""
     parts = function.__qualname__.split(".")
     return parts[-2] if len(parts) > 1 and parts[-2] != "<locals>" else ""
-
-
-def _lambda_text(function: types.FunctionType, text: str) -> str:
-    """The lambda alone, out of the lines that it stands in."""
-    found = _lambdas(text) or _lambdas(f"({text.strip().rstrip(',')})") or _lambdas(text[text.find("lambda") :].strip().rstrip(",)]}"))
-    code = function.__code__
-    fitting = [each for each in found if _same_shape(each, code)]
-    if len(fitting) != 1:
-        raise _refusal(function, "several lambdas stand in its line; give it a name with def")
-    return ast.unparse(fitting[0])
-
-
-def _lambdas(text: str) -> list[ast.Lambda]:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
-
-
-def _same_shape(node: ast.Lambda, code: types.CodeType) -> bool:
-    mine = compile(ast.unparse(node), "<lambda>", "eval").co_consts
-    inner = next((each for each in mine if isinstance(each, types.CodeType)), None)
-    if inner is None:
-        return False
-    names = (inner.co_varnames, inner.co_argcount, inner.co_kwonlyargcount, inner.co_consts, set(inner.co_names) | set(inner.co_freevars))
-    return names == (code.co_varnames, code.co_argcount, code.co_kwonlyargcount, code.co_consts, set(code.co_names) | set(code.co_freevars))
 
 
 def _refusal(function: types.FunctionType, why: str) -> CannotCross:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import __future__
 import ast
 import types
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 __all__ = ["compiled"]
 
 
-def compiled(text: str, first: int, filename: str, name: str, free: Sequence[str], outer: str) -> types.CodeType:
+def compiled(text: str, first: int, filename: str, name: str, free: Sequence[str], outer: str, future: bool) -> types.CodeType:
     """The code of the function `name` in `text`, whose first line is line `first` of `filename`.
 
     `free` are the variables of its closure, in the order in which the notebook gives their values; `outer` is the class that
@@ -21,9 +22,15 @@ def compiled(text: str, first: int, filename: str, name: str, free: Sequence[str
         raise SyntaxError(f"{name} is not in its own source text")
     whole = ast.Module([_around(_bare(found), free, outer, name)], [])
     ast.increment_lineno(whole, first - 1)
-    code = next(each for each in _codes(compile(ast.fix_missing_locations(whole), filename, "exec")) if each.co_name == name)
+    code = next(each for each in _codes(_compile(ast.fix_missing_locations(whole), filename, future=future)) if each.co_name == name)
     if code.co_freevars != tuple(free):
         raise SyntaxError(f"{name} uses other variables of its surroundings here: {code.co_freevars}, not {tuple(free)}")
+    return code
+
+
+def _compile(tree: ast.Module, filename: str, *, future: bool) -> types.CodeType:
+    flags = __future__.annotations.compiler_flag if future else 0
+    code: types.CodeType = compile(tree, filename, "exec", flags, dont_inherit=True)
     return code
 
 
