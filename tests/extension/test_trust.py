@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from traitlets.config import Config
+
 from jupyter_remote_gpu.clusters import Clusters
 from jupyter_remote_gpu.models import Allocation, ResourceRequest, Session, SessionId
 from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.settings import RemoteGpu
-from traitlets.config import Config
-
 from remote_gpu.errors import UsageProblem
 from remote_gpu.gateway import SessionInfo
 

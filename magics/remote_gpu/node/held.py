@@ -76,7 +76,7 @@ class Held:
         return done(self.resolve(number), *arguments, **(keywords or {}))
 
 
-def _public(name: str) -> str:
+def _public(name: Any) -> str:
     if not isinstance(name, str) or name.startswith("_"):
         raise AttributeError(f"{name!r} is not reached through a handle")
     return name

@@ -16,7 +16,7 @@ from typing import Any
 
 from remote_gpu.node.held import Held
 from remote_gpu.node.incoming import SENT_CLASSES
-from remote_gpu.node.leaving import arrays, notebook
+from remote_gpu.node.leaving import arrays, arrow, notebook, pictures, sparse, tables, tensors
 from remote_gpu.node.leaving.arrays import Writable
 from remote_gpu.node.leaving.calls import Reduction, Unsupported, is_stand_in
 from remote_gpu.node.leaving.plain import PLAIN
@@ -28,8 +28,22 @@ _ALL_INLINE = 16  # values of a cell may together be this many times as large in
 
 _Reducer = Callable[[Any, "_Sender"], Reduction]
 
-_LIBRARIES: dict[str, Callable[[type], _Reducer | None]] = {"numpy": arrays.find}
+_LIBRARIES: dict[str, Callable[[type], _Reducer | None]] = {
+    "numpy": arrays.find,
+    "pandas": tables.find,
+    "polars": arrow.find_polars,
+    "pyarrow": arrow.find,
+    "scipy": sparse.find,
+    "PIL": pictures.find,
+    "torch": tensors.find,
+    "jaxlib": tensors.find_jax,
+    "jax": tensors.find_jax,
+}
 _known: dict[type, _Reducer] = {**PLAIN, Writable: arrays.writable}
+
+
+def _root(kind: type) -> str:
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
 @dataclass
@@ -153,7 +167,7 @@ class _Sender:
         kind: Any = importlib.import_module("cloudpickle").Pickler if trusted else _Pickler
         self._pickler: pickle.Pickler = kind(self, protocol=5, buffer_callback=self._add_buffer)
         if not trusted:
-            self._pickler.sender = self  # type: ignore[attr-defined]
+            self._pickler.sender = self
 
     def send(self, value: Any, limit: int, *, forced: bool) -> int:
         """Write one value; returns how many bytes it added. Raises `Unsupported` with the reason in words."""
@@ -207,6 +221,8 @@ class _Pickler(pickle.Pickler):
         kind = type(value)
         if kind is types.FunctionType and is_stand_in(value):
             return NotImplemented  # written as its name
+        if self.sender.missing and _root(kind) in self.sender.missing:
+            raise Unsupported(f"the laptop does not have {_root(kind)}")
         reducer = _known.get(kind) or self._find(kind)
         return reducer(value, self.sender)
 
@@ -214,14 +230,12 @@ class _Pickler(pickle.Pickler):
         sent = SENT_CLASSES.get(kind)
         if sent is not None:
             return notebook.reducer(kind, sent)
-        root = str(getattr(kind, "__module__", "")).partition(".")[0]
+        root = _root(kind)
         library = _LIBRARIES.get(root)
         if library is None or root not in sys.modules:
             raise Unsupported(f"a {kind.__name__}")
         found = library(kind)
         if found is None:
             raise Unsupported(f"a {kind.__name__} of {root}")
-        if root in self.sender.missing:
-            raise Unsupported(f"the laptop does not have {root}")
         _known[kind] = found
         return found

@@ -76,7 +76,7 @@ def dtype_of(claimed: object, depth: int = 0) -> Any:
     }
     if titles is not None:
         fields["titles"] = [each if each is None else text(each) for each in exactly(titles, list)]
-    made = np.dtype(fields)  # type: ignore[call-overload]
+    made = np.dtype(fields)
     if made.hasobject:
         raise UnsafeValue("A dtype of plain memory holds objects.")
     return made
@@ -193,7 +193,7 @@ def view_as(_: Context, kind: object, data: object) -> Any:
     values = array_of(data)
     if one_of(kind, "recarray", "matrix") == "recarray":
         return values.view(np.recarray)
-    return np.asmatrix(values)
+    return values.view(np.matrix)
 
 
 def scalar_type(_: Context, name: object) -> type:

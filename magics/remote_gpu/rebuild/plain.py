@@ -86,14 +86,15 @@ def _zone(value: object) -> dt.tzinfo | None:
 
 def time(_: Context, hour: object, minute: object, second: object, micro: object, zone: object, fold: object) -> dt.time:
     """A time of day."""
-    parts = [exactly(part, int) for part in (hour, minute, second, micro)]
-    return dt.time(*parts, tzinfo=_zone(zone), fold=exactly(fold, int))
+    h, m, s, us = (exactly(part, int) for part in (hour, minute, second, micro))
+    return dt.time(h, m, s, us, _zone(zone), fold=exactly(fold, int))
 
 
 def datetime_(_: Context, *parts: object) -> dt.datetime:
     """A date and time: seven numbers, the zone, the fold."""
     *numbers, zone, fold = parts
-    return dt.datetime(*(exactly(part, int) for part in numbers), tzinfo=_zone(zone), fold=exactly(fold, int))  # type: ignore[arg-type]
+    year, month, day, h, m, s, us = (exactly(part, int) for part in numbers)
+    return dt.datetime(year, month, day, h, m, s, us, _zone(zone), fold=exactly(fold, int))
 
 
 def timedelta(_: Context, days: object, seconds: object, micros: object) -> dt.timedelta:
@@ -151,7 +152,7 @@ def pattern(_: Context, source: object, flags: object) -> re.Pattern[Any]:
     """A regular expression, compiled here."""
     if type(source) not in (str, bytes) or len(source) > _LONGEST_PATTERN:  # type: ignore[arg-type]
         raise UnsafeValue("A regular expression of bounded length was expected.")
-    return re.compile(source, natural(flags, 1 << 16))  # type: ignore[call-overload, no-any-return]
+    return re.compile(source, natural(flags, 1 << 16))
 
 
 def container(context: Context, kind: object, argument: object) -> Any:
@@ -166,7 +167,8 @@ def container(context: Context, kind: object, argument: object) -> Any:
         case "defaultdict":
             if argument is not None and argument not in CLASSES.values():
                 raise UnsafeValue("The factory of a defaultdict is none that may come.")
-            made = collections.defaultdict(argument)  # type: ignore[arg-type]
+            factory: Any = argument
+            made = collections.defaultdict(factory)
         case "SimpleNamespace":
             made = types.SimpleNamespace()
         case _:

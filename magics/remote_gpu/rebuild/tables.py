@@ -69,7 +69,7 @@ def series(_: Context, values: object, index: object, name: object, attributes: 
     """A column with its index."""
     import pandas as pd
 
-    made = pd.Series(_column_of(values), index=_index_of(index), name=name, copy=False)  # type: ignore[call-overload]
+    made = pd.Series(_column_of(values), index=_index_of(index), name=name, copy=False)
     made.attrs.update(exactly(attributes, dict))
     return made
 
@@ -89,7 +89,7 @@ def range_index(_: Context, start: object, stop: object, step: object, name: obj
     """The index 0, 1, 2, … or a like one."""
     import pandas as pd
 
-    return pd.RangeIndex(exactly(start, int), exactly(stop, int), exactly(step, int), name=name)  # type: ignore[arg-type]
+    return pd.RangeIndex(exactly(start, int), exactly(stop, int), exactly(step, int), name=name)
 
 
 def multi_index(_: Context, levels: object, codes: object, names: object) -> Any:
@@ -219,7 +219,7 @@ def interval(_: Context, left: object, right: object, closed: object) -> Any:
     """One interval."""
     import pandas as pd
 
-    return pd.Interval(left, right, one_of(closed, *_CLOSED))  # type: ignore[type-var]
+    return pd.Interval(left, right, one_of(closed, *_CLOSED))
 
 
 def missing(_: Context, name: object) -> Any:
@@ -240,7 +240,7 @@ def zoned_dtype(_: Context, unit: object, zone: object) -> Any:
     """The dtype of times in a zone."""
     import pandas as pd
 
-    return pd.DatetimeTZDtype(one_of(unit, *_UNITS), _zone(zone))  # type: ignore[arg-type]
+    return pd.DatetimeTZDtype(one_of(unit, *_UNITS), _zone(zone))
 
 
 def number_dtype(_: Context, name: object) -> Any:
@@ -249,7 +249,7 @@ def number_dtype(_: Context, name: object) -> Any:
 
     if text(name) not in _NUMBERS:
         raise UnsafeValue("The node named a dtype of pandas' that may not come.")
-    return pd.api.types.pandas_dtype(name)  # type: ignore[arg-type]
+    return pd.api.types.pandas_dtype(name)
 
 
 TABLES: dict[str, Callable[..., Any]] = {

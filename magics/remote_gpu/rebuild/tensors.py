@@ -15,7 +15,26 @@ from remote_gpu.rebuild.notebook import Context
 __all__ = ["TENSORS"]
 
 _DTYPES = frozenset(
-    ["float16", "float32", "float64", "bfloat16", "complex32", "complex64", "complex128", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "bool", "float8_e4m3fn", "float8_e5m2"]
+    [
+        "float16",
+        "float32",
+        "float64",
+        "bfloat16",
+        "complex32",
+        "complex64",
+        "complex128",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint16",
+        "uint32",
+        "uint64",
+        "bool",
+        "float8_e4m3fn",
+        "float8_e5m2",
+    ]
 )
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|meta)(:\d{1,3})?")
 _MOST_AXES = 64

@@ -32,7 +32,7 @@ def writable(value: Writable, sender: Sender) -> Reduction:
 def find(kind: type) -> Callable[[Any, Sender], Reduction] | None:
     """The reducer of a type of numpy's."""
     np: Any = sys.modules["numpy"]
-    exact = {
+    exact: dict[type, Callable[[Any, Sender], Reduction]] = {
         np.ndarray: ndarray,
         np.memmap: ndarray,
         np.ma.MaskedArray: _masked,
@@ -104,9 +104,9 @@ def ndarray(value: Any, sender: Sender, *, read_only: bool | None = None) -> Red
 
 
 def _scalar(value: Any, _: Sender) -> Reduction:
-    if value.dtype.hasobject:
-        raise Unsupported("a record of objects")
-    return build("scalar", value.tobytes(), described(value.dtype))
+    np: Any = sys.modules["numpy"]
+    memory = np.asarray(value)
+    return build("scalar", memory.tobytes(), described(memory.dtype))
 
 
 def _dtype(value: Any, _: Sender) -> Reduction:

@@ -145,7 +145,7 @@ PLAIN: dict[type, Callable[[Any, Sender], Reduction]] = {
     pathlib.WindowsPath: lambda value, _: build("path", "path", str(value)),
     pathlib.PurePosixPath: lambda value, _: build("path", "posix", str(value)),
     pathlib.PureWindowsPath: lambda value, _: build("path", "windows", str(value)),
-    re.Pattern: lambda value, _: build("pattern", value.pattern, value.flags & ~re.DEBUG),
+    re.Pattern: lambda value, _: build("pattern", value.pattern, int(value.flags & ~re.DEBUG)),
     array.array: _array,
     collections.deque: _deque,
     collections.OrderedDict: _mapping,

@@ -37,12 +37,14 @@ def find(kind: type) -> _Reducer | None:
         pd.StringDtype: lambda value, _: build("string_dtype", value.storage, *_missing_text(value)),
         **_arrays(pd),
     }
-    if kind not in found and kind.__name__ in _NUMBERS and kind.__module__.startswith("pandas.core.arrays"):
+    if kind not in found and kind.__name__ in _NUMBERS and getattr(pd, kind.__name__) is kind:
         return lambda value, _: build("number_dtype", str(value))
     return found.get(kind)
 
 
-_NUMBERS = {f"{name}Dtype" for name in ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64", "Boolean"]}
+_NUMBERS = {
+    f"{name}Dtype" for name in ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64", "Boolean"]
+}
 
 
 def _arrays(pd: Any) -> dict[type, _Reducer]:
