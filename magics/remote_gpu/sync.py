@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class Crossing:
     sent: dict[str, Fingerprint] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     summary: Summary = field(default_factory=Summary)
-    modules: set[str] = field(default_factory=set)
+    prints: dict[str, Fingerprint] = field(default_factory=dict)
     shipment: Shipment | None = None
     results: dict[str, Any] | None = None
     """Where names are bound, instead of in the notebook: of an operation on a handle."""
@@ -133,18 +133,20 @@ class Sync:
                 known.refused[name] = fingerprint(self.namespace[name], self.scope(attached, known)).key
         wanted = self._wanted(names, line)
         values = self._changed(attached, crossing, wanted)
-        if values:
-            self._pack(attached, crossing, values)
         if line.sync:
             self._compare(attached, known)
-            self._ship(crossing)
+        self._ship(crossing, _imported(names) if line.sync else [])
+        values.update(self._outdated(crossing, without or {}))
+        if values:
+            self._pack(attached, crossing, values)
         self._take(crossing, names, line)
         return crossing
 
-    def _ship(self, crossing: Crossing) -> None:
-        """Have the notebook's own modules go along that the cell imports, or that what it reads refers to."""
+    def _ship(self, crossing: Crossing, imports: Iterable[str]) -> None:
+        """Have the notebook's own modules go along: those that the cell `imports`, and those that what it reads refers to."""
         known = crossing.known
-        shipment = self._shipping.needed({*_imported(crossing.names), *crossing.modules}, known.token, known.facts)
+        names = {*imports, *(module for each in crossing.prints.values() for module in each.modules)}
+        shipment = self._shipping.needed(names, known.token, known.facts)
         if shipment is None:
             return
         for note in shipment.notes:
@@ -154,6 +156,17 @@ class Sync:
             crossing.about["modules"] = manifest
             crossing.buffers += shipment.buffers
             crossing.shipment = shipment
+
+    def _outdated(self, crossing: Crossing, without: Collection[str]) -> dict[str, Any]:
+        """The values that refer to modules which are loaded anew there: the kernel has them of the old ones."""
+        changed = crossing.shipment.changed if crossing.shipment is not None else ()
+        if not changed:
+            return {}
+        found = {
+            name: each for name, each in crossing.prints.items() if any(module.partition(".")[0] in changed for module in each.modules)
+        }
+        crossing.sent.update({name: each for name, each in found.items() if name not in without})
+        return {name: self.namespace[name] for name in found if name not in without}
 
     @staticmethod
     def crossing(known: Known, names: Names) -> Crossing:
@@ -206,7 +219,7 @@ class Sync:
             more = [each for each in print_of.needs if each in self.namespace and each not in seen and not self._own(each)]
             waiting += more
             seen.update(more)
-            crossing.modules.update(print_of.modules)
+            crossing.prints[name] = print_of
             if print_of.key not in (known.keys.get(name), known.refused.get(name)):
                 values[name] = value
                 crossing.sent[name] = print_of

@@ -289,6 +289,20 @@ def test_a_kernel_that_lacks_what_was_sent_refuses_and_gets_everything_anew(fold
     assert not (tmp_path / "m" / "stale.py").exists()
 
 
+def test_what_came_with_a_cell_that_did_not_begin_may_come_again(folder, shipping, importer):
+    folder.write(near="value = 1")
+    assert importer.run("import near; kept = near", shipping.needed({"near"}, "kernel", HERE))["text"] == ""
+    again = shipping.needed({"near"}, "kernel", HERE)
+    assert files(again) == ["near.py"]
+    assert importer.run("import near; print(near is kept)", again)["text"] == "True\n"
+    folder.write(near="value = 2")
+    assert "refused" not in importer.run("", shipping.needed({"near"}, "kernel", HERE))
+    shipping.arrived(again)
+    folder.write(near="value = 3")
+    said = importer.run("import near; print(near.value)", shipping.needed({"near"}, "kernel", HERE))
+    assert "not here any more" in said["refused"]
+
+
 def test_two_notebooks_that_share_a_kernel_each_see_their_own(folder, importer, tmp_path, monkeypatch):
     folder.write(near="value = 'first'", same="")
     one, two = Shipping(), Shipping()

@@ -60,6 +60,9 @@ class Shipped:
 
     def receive(self, manifest: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         """Take in what `manifest` says. Raises `UsageProblem` when it builds on what is not here, `NotWritable` when the disk refuses."""
+        if manifest["state"] == _state(self._files):  # it came before, with a cell that did not begin
+            self._be_on_path()
+            return
         base, came = manifest["base"], {each[0]: _File(*each) for each in manifest["files"]}
         if base is not None and base != _state(self._files):
             raise UsageProblem("The modules that the notebook sent earlier are not here any more.")
@@ -74,10 +77,13 @@ class Shipped:
             content = _unpacked(came.values(), buffers[int(manifest["pack"]["inline"])]) if came else {}
             self._place(tops, files, content)
             forgotten = self._forget_modules(self._dependents(tops), {**before, **files})
-        if str(self._folder) not in sys.path:
-            sys.path.insert(0, str(self._folder))
+        self._be_on_path()
         if changed:
             _load_submodules(forgotten)
+
+    def _be_on_path(self) -> None:
+        if self._ready and str(self._folder) not in sys.path:
+            sys.path.insert(0, str(self._folder))
 
     def rename_in(self, shell: Any) -> None:
         """Have the tracebacks of `shell` name the files as the notebook does."""
