@@ -7,9 +7,7 @@ The methods that say so run on the pump's thread; the others may be called from 
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,14 @@ import zmq
 from remote_gpu.execution import AskInput, Effect, Execution, Finished, Outcome, Publish, Result, joined
 from remote_gpu.messages import Message, Signer
 from remote_gpu.pump import Pump
-from remote_gpu.questions import Questions
+from remote_gpu.questions import Asked, Questions
 from remote_gpu.replay import LastExecution
 from remote_gpu.running import GatewayGone, Relay, Running, Sink
+from remote_gpu.sinks import Sinks
 from remote_gpu.sockets import Sockets
 
 __all__ = ["Connection"]
 
-_CELLS_KEPT = 500  # ended cells whose late output still finds its way
 _PROMPT_AFTER = 0.02  # seconds without output before a prompt is shown: input requests travel faster than output
 _LOOK_AFTER = 1.0  # seconds between two looks at whether the gateway lives
 _COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
@@ -37,7 +35,7 @@ class Connection:
     """Shell, control, stdin and iopub of one front.
 
     `seq` is the last journal number seen; `state` what the kernel last said of cells (idle or busy); `death` is set once it ended;
-    `lives` says whether the gateway does.
+    `lives` says whether the gateway does; `sinks` where the output of which request goes.
     """
 
     def __init__(
@@ -64,10 +62,10 @@ class Connection:
         self._send = self._wires.send
         self._questions = Questions(self.signer)
         self._relay = relay
-        self._lives = lives
+        self.lives = lives
         self._seen, self._claims = seen, frozenset(claims)
         self._cursor = cursor
-        self._cells: OrderedDict[str, Sink] = OrderedDict()
+        self.sinks = Sinks()
         self._last_sink: Sink | None = None
         self._prompts: list[tuple[float, Running, AskInput]] = []
         self._paced_until = 0.0
@@ -129,15 +127,19 @@ class Connection:
         """Take over from `old`, which is closed: ended cells' late output goes where it went before."""
 
         def inherit() -> None:
-            self._cells, self._last_sink = old._cells, old._last_sink
+            self.sinks, self._last_sink = old.sinks, old._last_sink
+            self._questions.inherit(old._questions)
             self._seen = max(self._seen, old.seq or 0) if self.seq is not None else 0
             self.pump.remove(old)
 
         self.pump.call(inherit)
 
-    def interrupt(self) -> None:
-        """Interrupt what runs in the remote kernel."""
-        frames = self.signer.pack("interrupt_request", {})
+    def interrupt(self, running: Running | None = None) -> None:
+        """Interrupt what runs in the remote kernel; or just `running`, which may still wait for its turn behind other cells."""
+        if running is None or (running.began and len(self.running) == 1):
+            frames = self.signer.pack("interrupt_request", {})
+        else:
+            frames = self.signer.pack("remote_gpu_request", {"ask": "cancel", "id": running.msg_id})
         self.pump.call(lambda: self._send(1, frames))
 
     def answer(self, value: str) -> None:
@@ -145,21 +147,23 @@ class Connection:
         frames = self.signer.pack("input_reply", {"status": "ok", "value": value})
         self.pump.call(lambda: self._send(2, frames))
 
-    def request(self, msg_type: str, content: Mapping[str, Any], *, timeout: float, control: bool = False) -> dict[str, Any] | None:
-        """Ask the kernel and wait at most `timeout` s; None when no answer came. Beside a running cell, a subshell is asked."""
-        return self._questions.ask(self._later, msg_type, content, timeout=timeout, beside=self.busy and not control, control=control)
+    def request(
+        self, msg_type: str, content: Mapping[str, Any], *, timeout: float, control: bool = False, beside: bool = False
+    ) -> dict[str, Any] | None:
+        """Ask the kernel and wait at most `timeout` s; None when no answer came. `beside` (or during) a cell, a subshell is asked."""
+        beside = (beside or self.busy) and not control
+        return self._questions.ask(self._later, msg_type, content, timeout=timeout, beside=beside, control=control)
 
     def send_comm(
-        self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink
-    ) -> threading.Event:
-        """Send a comm message; output that it causes goes to `sink`. The event is set when the kernel has dealt with it."""
-        subshell = self._questions.subshell(self._later, 1.0) if self.busy else None
-        msg_id, done = self._questions.expect_idle()
+        self, msg_type: str, content: Mapping[str, Any], metadata: Mapping[str, Any], buffers: Sequence[Any], sink: Sink | None
+    ) -> Asked:
+        """Send a comm message; output that it causes goes to `sink`. What comes back says when the kernel has dealt with it."""
+        subshell = self._questions.subshell(self._later, 1.0) if self.busy or self.state == "busy" else None
+        asked = self._questions.expect()
         whole = [bytes(each) for each in buffers]
-        frames = self.signer.pack(msg_type, content, msg_id=msg_id, metadata=metadata, buffers=whole, subshell=subshell)
-        self.pump.call(lambda: self._remember(msg_id, sink))
-        self._later(0, frames)
-        return done
+        frames = self.signer.pack(msg_type, content, msg_id=asked.msg_id, metadata=metadata, buffers=whole, subshell=subshell)
+        self.pump.call(lambda: (self.sinks.note_comm(asked.msg_id, sink), self._send(0, frames)))  # type: ignore[arg-type, func-returns-value]
+        return asked
 
     def _later(self, index: int, frames: Sequence[Any]) -> None:
         self.pump.call(lambda: self._send(index, frames))
@@ -181,15 +185,10 @@ class Connection:
 
     def _follow(self, running: Running) -> None:
         self.running[running.msg_id] = running
-        self._remember(running.msg_id, running.sink)
+        self.sinks.note(running.msg_id, running.sink)
         self._last_sink = running.sink
         if self.death is not None:
             self._apply(running, (Finished(self.death),))
-
-    def _remember(self, msg_id: str, sink: Sink) -> None:
-        self._cells[msg_id] = sink
-        while len(self._cells) > _CELLS_KEPT:
-            self._cells.popitem(last=False)
 
     def wanted(self) -> tuple[zmq.Socket[bytes], ...]:
         """See `Member`."""
@@ -220,7 +219,7 @@ class Connection:
         if now < self._look:
             return
         first, self._look = self._look == 0.0, now + _LOOK_AFTER
-        if not first and not self._lives():
+        if not first and not self.lives():
             for running in tuple(self.running.values()):
                 if not running.detached:
                     running.events.put(GatewayGone())
@@ -258,10 +257,10 @@ class Connection:
         if running is not None:
             if self._prompts:
                 self._prompts = [(now + _PROMPT_AFTER, *rest) for _, *rest in self._prompts]  # type: ignore[misc]
-            self._apply(running, running.execution.feed(message))
+            self._apply(running, running.heard(message))
         elif message.msg_type in _COMMS:
             if self._relay is not None:
-                self._relay.relay(self, message, self._cells.get(message.parent_id))
+                self._relay.relay(self, message, self.sinks.get(message.parent_id))
         elif message.msg_type in _LATE:
             self._late(message)
 
@@ -281,7 +280,7 @@ class Connection:
             self._iopub(each, now)
 
     def _late(self, message: Message) -> None:
-        sink = self._cells.get(message.parent_id) or (None if message.parent_id else self._last_sink)
+        sink = self.sinks.get(message.parent_id) or (None if message.parent_id else self._last_sink)
         gap = (json.loads(message.raw[0]).get("remote_gpu") or {}).get("gap") if not message.parent_id else None
         if gap:
             for running in self.running.values():
@@ -293,11 +292,10 @@ class Connection:
         state = message.content.get("execution_state")
         if message.parent.get("msg_type") == "execute_request" or not message.parent_id:
             self.state = str(state)
-        if state == "idle":
-            self._questions.idle(message)
+        self._questions.status(message, state)
         if state not in ("dead", "restarting"):
             return
-        self._questions.forget_subshell()
+        self._questions.forget()
         for running in tuple(self.running.values()):
             self._apply(running, running.execution.feed(message))
         if state == "dead" and self.death is None:

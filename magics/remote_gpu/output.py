@@ -88,12 +88,15 @@ class NotebookSink:
         self._count = count
         self._record_id = uuid.uuid4().hex
         self._record_shown = False
+        self.msg_id = str((parent.get("header") or {}).get("msg_id", ""))
+        self.captured_by: set[str] = set()
+        """The Output widgets that show this cell's output now, in place of the cell."""
 
     def publish(self, message: Message) -> None:
         """See `Sink`."""
         if message.msg_type in _DISPLAYS:
             message = self._localised(message)
-        elif message.msg_type == "clear_output":
+        elif message.msg_type == "clear_output" and not self.captured_by:
             self._record_shown = False  # the frontend clears the record with the rest
         self._output.send(message.msg_type, self._header, *message.raw, message.buffers)
 

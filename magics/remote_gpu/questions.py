@@ -10,10 +10,19 @@ from typing import Any
 
 from remote_gpu.messages import Message, Signer
 
-__all__ = ["Questions", "Send"]
+__all__ = ["Asked", "Questions", "Send"]
 
 Send = Callable[[int, Sequence[Any]], None]
 """Has frames sent on the socket of that index (0 shell, 1 control); may be called from any thread."""
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """A request whose answer is what it causes: `begun` and `done` are set when the kernel says that it is busy with it, and idle again."""
+
+    msg_id: str
+    begun: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(slots=True)
@@ -23,12 +32,13 @@ class _Waiter:
 
 
 class Questions:
-    """Those of one connection. Asked on any thread; `answered` and `idle` are called on the pump's."""
+    """Those of one connection. Asked on any thread; `answered` and `status` are called on the pump's."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         self._waiters: dict[str, _Waiter] = {}
         self._idlers: dict[str, Callable[[], None]] = {}
+        self._asked: dict[str, Asked] = {}
         self._subshell: str | None = None
         self._subshell_asked = False
 
@@ -55,14 +65,22 @@ class Questions:
             self._subshell = reply.get("subshell_id")
         return self._subshell
 
-    def forget_subshell(self) -> None:
-        """The kernel is another one now."""
+    def forget(self) -> None:
+        """The kernel is another one now: there is no subshell, and what the old one was asked is over."""
         self._subshell, self._subshell_asked = None, False
+        for asked in tuple(self._asked.values()):
+            asked.done.set()
+        self._asked.clear()
 
-    def expect_idle(self) -> tuple[str, threading.Event]:
-        """An id for a message, and what is set once the kernel is idle after it."""
-        done = threading.Event()
-        return self.when_idle(done.set), done
+    def expect(self) -> Asked:
+        """An id for a message, and what is set once the kernel has begun with it and is done."""
+        asked = Asked(self._signer.next_id())
+        self._asked[asked.msg_id] = asked
+        return asked
+
+    def inherit(self, old: Questions) -> None:
+        """What `old` expects is heard here now: the session got another front."""
+        self._asked |= old._asked
 
     def when_idle(self, action: Callable[[], None]) -> str:
         """An id for a message; `action` is called, on the pump's thread, once the kernel is idle after it."""
@@ -77,8 +95,16 @@ class Questions:
             waiter.content = message.content
             waiter.done.set()
 
-    def idle(self, message: Message) -> None:
-        """The kernel is idle after some request."""
+    def status(self, message: Message, state: Any) -> None:
+        """The kernel is busy with some request, or idle again."""
+        asked = self._asked.get(message.parent_id)
+        if asked is not None:
+            asked.begun.set()
+        if state != "idle":
+            return
+        if asked is not None:
+            del self._asked[message.parent_id]
+            asked.done.set()
         action = self._idlers.pop(message.parent_id, None)
         if action is not None:
             action()

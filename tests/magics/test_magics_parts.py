@@ -146,17 +146,6 @@ def test_the_records_text_is_a_line_that_people_read(outcome, more, text):
     assert record_bundle(run)["text/plain"] == text
 
 
-def test_an_output_widget_captures_what_comes_of_the_local_cell():
-    from remote_gpu.comms import _captured
-
-    content = {"comm_id": "c", "data": {"method": "update", "state": {"msg_id": "remote"}}}
-    message = Message("iopub", "comm_msg", "m", "remote", content)
-    sink = SimpleNamespace(parent={"header": {"msg_id": "local"}})
-    assert _captured(message, sink).content["data"] == {"method": "update", "state": {"msg_id": "local"}}
-    ended = message._replace(content={**content, "data": {"method": "update", "state": {"msg_id": ""}}})
-    assert _captured(ended, sink) is ended
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(0.24, "0.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
