@@ -9,7 +9,11 @@ from typing import Any
 from remote_gpu.errors import UsageProblem
 from remote_gpu.node.describing import facts
 
-__all__ = ["Held"]
+__all__ = ["Held", "HandleGone"]
+
+
+class HandleGone(UsageProblem, KeyError):
+    """The object behind a handle is not held any more."""
 
 
 class _Kept:
@@ -54,10 +58,10 @@ class Held:
                 del self._kept[number], self._numbers[id(kept.value)]
 
     def resolve(self, number: int) -> Any:
-        """The object behind a handle; raises `UsageProblem` when it is gone, as after a restart of the kernel."""
+        """The object behind a handle; raises `HandleGone` when it is gone, as after a restart of the kernel."""
         kept = self._kept.get(number)
         if kept is None:
-            raise UsageProblem(f"The node no longer has the object of handle {number}.", hint="Run the cell that made it again.")
+            raise HandleGone(f"The node no longer has the object of handle {number}.", hint="Run the cell that made it again.")
         return kept.value
 
     def describe(self, value: Any) -> dict[str, Any]:

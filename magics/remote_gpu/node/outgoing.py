@@ -6,7 +6,6 @@ and the laptop gets a handle. A value that the user did not ask for stays, too, 
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import sys
 import types
@@ -14,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from remote_gpu.node import cloudpickle
 from remote_gpu.node.held import Held
 from remote_gpu.node.incoming import SENT_CLASSES
 from remote_gpu.node.leaving import arrays, arrow, notebook, pictures, sparse, tables, tensors
@@ -164,7 +164,7 @@ class _Sender:
         self.missing = missing
         self._left = 0
         self._limit = 0
-        kind: Any = importlib.import_module("cloudpickle").Pickler if trusted else _Pickler
+        kind: Any = cloudpickle.Pickler if trusted else _Pickler
         self._pickler: pickle.Pickler = kind(self, protocol=5, buffer_callback=self._add_buffer)
         if not trusted:
             self._pickler.sender = self

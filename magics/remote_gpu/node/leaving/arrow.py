@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from collections.abc import Callable
@@ -40,11 +41,11 @@ def _table(form: str, table: Any, sender: Sender) -> Reduction:
 
 def _stream(form: str, schema: Any, batches: list[Any], sender: Sender) -> Reduction:
     pa: Any = sys.modules["pyarrow"]
-    import pyarrow.ipc  # a part of what is loaded already
+    ipc = importlib.import_module("pyarrow.ipc")  # a part of what is loaded already
 
     sender.reserve(sum(batch.nbytes for batch in batches))
     sink = pa.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, schema) as writer:
+    with ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
     return build("arrow", form, sender.memory(memoryview(sink.getvalue()), writable=False))
