@@ -26,7 +26,7 @@ __all__ = ["Comms", "RemoteComm"]
 
 _LOOK = 0.5  # seconds between two looks at whether there is still something to wait for
 _BEGIN = 1.0  # seconds in which a remote kernel must begin with a message, or the local kernel waits no longer
-_ADOPT = 2.0  # seconds for each of the questions about widgets that were there before
+_ADOPT = 1.0  # seconds for each of the questions about widgets that were there before
 _NOBODY: Mapping[str, Any] = {"header": {}}  # the parent of what another client's request caused
 
 
@@ -255,8 +255,10 @@ class Comms:
 
     def adopt(self, connection: Connection) -> None:
         """Let the frontend know the comms of a session that was there before this kernel attached to it."""
-        reply = connection.request("comm_info_request", {}, timeout=_ADOPT, beside=True) or {}
-        targets = {comm_id: about.get("target_name", "") for comm_id, about in (reply.get("comms") or {}).items()}
+        reply = connection.request("comm_info_request", {}, timeout=_ADOPT, beside=True)
+        if reply is None and not connection.busy:  # a kernel without subshells
+            reply = connection.request("comm_info_request", {}, timeout=_ADOPT)
+        targets = {comm_id: about.get("target_name", "") for comm_id, about in ((reply or {}).get("comms") or {}).items()}
         unknown = {comm_id: name for comm_id, name in targets.items() if name != CONTROL and comm_id not in self.manager.comms}
         widgets = frozenset(comm_id for comm_id, name in unknown.items() if name == WIDGET)
         states = self._questions.ask({connection}).get(connection, States()) if widgets else States()

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place
+from remote_gpu.background import Background
 from remote_gpu.carriers import Carriers
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
 from remote_gpu.gateway import Gateway
 from remote_gpu.handles import Handle, make_handle
+from remote_gpu.jobs import Job
 from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.operations import Operations
 from remote_gpu.output import NotebookOutput, output_for
 from remote_gpu.pump import Pump
+from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
 from remote_gpu.runs import Runs
 from remote_gpu.sessions import Attached, Sessions
@@ -33,19 +36,25 @@ class Parts:
         self._output = output_for(shell)
         # Only a notebook in a Jupyter server has JPY_SESSION_NAME; only there is output dropped for being fast.
         self._pump = Pump(limited="JPY_SESSION_NAME" in os.environ)
-        relay = Comms(self._output) if isinstance(self._output, NotebookOutput) else None
-        self.sessions = Sessions(shell, self._pump, relay, connect_gateway=connect_gateway)
+        self._comms = Comms(self._output) if isinstance(self._output, NotebookOutput) else None
+        self.sessions = Sessions(shell, self._pump, self._comms, connect_gateway=connect_gateway)
+        if self._comms is not None:
+            self._comms.revive = self.sessions.revive
         self.carriers = Carriers(self.sessions)
         self.sync = Sync(shell, carriers=self.carriers, make_handle=self._handle)
         self.cells = Cells(shell, self.sessions, self._output, self._crossed)
         self.runs = Runs(self.cells, self.sync)
+        self.background = Background(shell, self.sessions, self.cells, self.sync, self._output)
         names = NamesVerbs(self.sessions, self.runs, self.sync, self._output)
-        self.verbs = Verbs(self.sessions, self.cells, self._output, following, names)
+        self.verbs = Verbs(self.sessions, self.cells, self._output, following, names, QueueVerbs(self.sessions, self.background))
 
-    def run_cell(self, line: CellLine, first_line: str | None, body: str) -> None:
-        """Run a cell. `first_line` is the magic line that was taken off it, or None."""
+    def run_cell(self, line: CellLine, first_line: str | None, body: str) -> Job | None:
+        """Run a cell; one in the background gives its job. `first_line` is the magic line that was taken off it, or None."""
         code = body if first_line is None else numbered(first_line, body)
+        if line.background:
+            return self.background.start(self.sessions.of_cell(line.place), code, body, line)
         self.runs.run(self.sessions.of_cell(line.place), code, body, line)
+        return None
 
     def end_own(self) -> None:
         """The process exits: end the sessions that are its own."""
@@ -53,9 +62,12 @@ class Parts:
 
     def close(self) -> None:
         """Leave all sessions and end the thread."""
+        self.background.close()
         self.carriers.close()
         self.sessions.close()
         self._pump.stop()
+        if self._comms is not None:
+            self._comms.close()
 
     def _crossed(self, attached: Attached, running: Running) -> Summary:
         return self.sync.finish(attached, running.crossing, running)

@@ -118,6 +118,8 @@ class Sessions:
             old.attachment, old.connection, old.info = attachment, connection, attachment.session
             return old
         made = Attached(attachment.session, attachment, connection, self._cursor(info.id), facts_of(attachment.session))
+        if self._relay is not None:
+            self._relay.adopt(connection)
         self._attached[self.resolved(Place(info.name, info.cluster))] = made
         return made
 
@@ -128,6 +130,13 @@ class Sessions:
         attachment = self.gateway.attach(attached.info.id, after=old.seq, claims=claims, name=self._own_name())
         attached.attachment = attachment
         attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims, first=first, jobs=jobs)
+
+    def revive(self, connection: Connection) -> None:
+        """Take up the session of a connection whose gateway is gone, if that can be done."""
+        for each in self.known():
+            if each.connection is connection:
+                with contextlib.suppress(RemoteGpuError):
+                    self.reconnect(each)
 
     def forget(self, session_id: str) -> None:
         """The session is over: leave it."""
@@ -180,6 +189,8 @@ class Sessions:
             attachment = self.gateway.attach(info.id, name=self._own_name())
             connection = self._connection(attachment, after=attachment.head)
             known = Attached(info, attachment, connection, self._cursor(info.id), facts_of(info))
+            if self._relay is not None and _moment(info.started) < since:
+                self._relay.adopt(connection)
         if _moment(info.started) >= since:
             known.queued = round(time.monotonic() - began, 3)
         self._attached[wanted] = known
