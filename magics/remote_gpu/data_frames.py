@@ -51,6 +51,7 @@ class Op(IntEnum):
     WRITE = 14
     READ = 15
     CONTENT = 16
+    PART = 17
 
 
 class Message(NamedTuple):
@@ -102,16 +103,18 @@ class Reader:
 
     def greet(self) -> None:
         """Find the other side's preamble. Raises `BadFrame`, `VersionMismatch`, `StreamEnded`."""
-        seen = bytearray()
-        while (at := seen.find(_MARK)) < 0 or len(seen) < at + _PREAMBLE:
-            wanted = _PREAMBLE if at >= 0 else 1  # never a byte of what follows
-            data = os.read(self._descriptor, max(1, at + wanted - len(seen)) if at >= 0 else 1)
-            self.noise = bytes(seen)
+        seen, at = bytearray(), -1
+        while at < 0:
+            data = os.read(self._descriptor, 1)  # never a byte of what follows
             if not data:
+                self.noise = bytes(seen)
                 raise StreamEnded("The data stream ended before it began.")
             seen += data
-            if len(seen) > _NOISE_LIMIT:
+            if seen.endswith(_MARK):
+                at = len(seen) - len(_MARK)
+            elif len(seen) > _NOISE_LIMIT:
                 raise BadFrame(f"What the node sends is no data stream; it begins with {bytes(seen[:80])!r}.")
+        seen += self.exactly(_PREAMBLE - len(_MARK))
         self.noise = bytes(seen[:at])
         version, oldest = seen[at + 4], seen[at + 5]
         if oldest > _VERSION or version < _OLDEST:

@@ -59,7 +59,7 @@ class Transfers:
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         self._connect = connect
         self._channel: Channel | None = None
-        self._moved = 0
+        self._moves = 0
         self._packing = Packing()
 
     def close(self) -> None:
@@ -68,14 +68,18 @@ class Transfers:
             self._channel.close()
             self._channel = None
 
+    def moved(self) -> None:
+        """Note that bytes moved: attempts are counted from the last progress."""
+        self._moves += 1
+
     @property
     def cwd(self) -> str:
         """The session's working folder on the node."""
-        return self._attempts(lambda channel: channel.cwd)
+        return self.attempts(lambda channel: channel.cwd)
 
     def address(self, view: memoryview) -> str:
         """The address that `view` has in this node's store: 32 hexadecimal digits."""
-        return _digest(view, self._attempts(lambda channel: channel.seed))
+        return _digest(view, self.attempts(lambda channel: channel.seed))
 
     def put_missing(self, views: Sequence[memoryview], progress: Progress | None = None) -> list[str]:
         """Have the node keep all `views` (contiguous bytes); returns their addresses.
@@ -91,7 +95,7 @@ class Transfers:
             self._send_missing(channel, dict(zip(known[1], views, strict=True)), progress)
             return known[1]
 
-        return self._attempts(attempt)
+        return self.attempts(attempt)
 
     def fetch(self, wanted: Any, progress: Progress | None = None) -> Fetched:
         """An object of the node's kernel, by what its `encode` knows it by (the id of a handle).
@@ -100,7 +104,7 @@ class Transfers:
         """
         arriving = _Arriving(secrets.token_hex(8), wanted)
         try:
-            return self._attempts(lambda channel: self._receive(channel, arriving, progress))
+            return self.attempts(lambda channel: self._receive(channel, arriving, progress))
         finally:
             if self._channel is not None and arriving.parts:
                 try:
@@ -121,7 +125,7 @@ class Transfers:
             before = done
 
             def told(sent: int, before: int = before) -> None:
-                self._moved += 1
+                self.moved()
                 if progress is not None:
                     progress(before + sent, total)
 
@@ -146,7 +150,7 @@ class Transfers:
                 channel.fill(piece)
                 start += len(piece)
                 arriving.done += len(piece)
-                self._moved += 1
+                self.moved()
                 if progress is not None:
                     progress(arriving.done, total)
         channel.broken = False
@@ -170,9 +174,9 @@ class Transfers:
         arriving.entries = entries if isinstance(entries, dict) else {}
         arriving.generation = generation if isinstance(generation, int) else None
 
-    def _attempts(self, work: Callable[[Channel], _Result]) -> _Result:
+    def attempts(self, work: Callable[[Channel], _Result]) -> _Result:
         """Do `work`; when the stream breaks, open it again and try again, as long as something moves."""
-        failures, moved = 0, self._moved
+        failures, moved = 0, self._moves
         while True:
             try:
                 if self._channel is None:
@@ -180,8 +184,8 @@ class Transfers:
                 return work(self._channel)
             except LinkProblem as error:
                 self.close()
-                failures = 0 if self._moved != moved else failures + 1
-                moved = self._moved
+                failures = 0 if self._moves != moved else failures + 1
+                moved = self._moves
                 if failures >= len(_DELAYS) or isinstance(error, _FINAL):
                     raise
                 time.sleep(_DELAYS[failures])

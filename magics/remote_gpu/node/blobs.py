@@ -217,6 +217,8 @@ class _Room:
     def clear(self) -> bool:
         """Drop the oldest until what was taken fits; False when memory that was dropped is still in use by a kernel."""
         dropped = 0
+        if not self._taken:
+            return True
         for _, size, name in self._old:
             if self._taken <= min(self._free + dropped, self.place.limit - self._used + dropped):
                 return True
@@ -276,9 +278,9 @@ def mapped(digest: str, size: int, places: Iterable[Place] | None = None) -> mem
 
 def _running(base: str) -> Iterator[str]:
     with suppress(OSError):
-        for entry in os.scandir(os.path.join(base, "s")):
-            if not entry.name.startswith(".") and os.path.exists(os.path.join(entry.path, "state.json")):
-                yield entry.name
+        for name in os.listdir(os.path.join(base, "s")):
+            if not name.startswith(".") and os.path.exists(os.path.join(base, "s", name, "state.json")):
+                yield name
 
 
 def forget_if_unused(but: str = "") -> bool:

@@ -75,6 +75,7 @@ class _Serving:
             Op.LIST: self._list,
             Op.WRITE: self._write,
             Op.READ: self._read,
+            Op.PART: self._part,
         }
 
     def run(self) -> None:
@@ -88,7 +89,10 @@ class _Serving:
             answer = self._answers.get(message.op)
             if answer is None:
                 raise BadFrame(f"The data stream has no message {message.op}.")
-            answer(message)
+            try:
+                answer(message)
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise BadFrame(f"The node cannot follow message {message.op} of the data stream: {error!r}.") from error
 
     def close(self) -> None:
         """Leave what is under way for the next attempt; the last session's last process removes the store."""
@@ -203,6 +207,9 @@ class _Serving:
 
     def _list(self, message: Message) -> None:
         self._attempt(Op.LISTED, lambda: self._files.describe(message.meta))
+
+    def _part(self, message: Message) -> None:
+        self._attempt(Op.LISTED, lambda: self._files.part(message.meta))
 
     def _write(self, message: Message) -> None:
         self._files.write(message.meta, self._reader, message.size)
