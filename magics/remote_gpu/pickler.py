@@ -58,6 +58,10 @@ class ParcelPickler(cloudpickle.Pickler):
         self.cells: set[int] = set()
         """Ids of cells that a function in the parcel fills."""
 
+    def dump(self, obj: Any) -> None:
+        """Write one value. Raises whatever its parts raise."""
+        super().dump(_NAMES if obj is self.scope.namespace else obj)
+
     def reducer_override(self, obj: Any) -> Any:
         """How `obj` is taken apart; the C pickler asks for all but the simplest builtins."""
         self.last = obj
@@ -83,6 +87,14 @@ class ParcelPickler(cloudpickle.Pickler):
         return super()._dynamic_function_reduce(obj)
 
 
+class _Names:
+    """Stands for the notebook's names as a value (``names = globals()``): over there they are those over there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return call["main_names"], ()
+
+
+_NAMES = _Names()
 _OURS = frozenset({"builtins", "cloudpickle.cloudpickle", "remote_gpu.standins"})
 _UNKNOWN: Any = object()
 _tables: tuple[int, dict[type, Any]] = (-1, {})

@@ -23,6 +23,7 @@ NAMES = (
     "jax_array",
     "lru_cache",
     "main_module",
+    "main_names",
     "make_class",
     "masked",
     "named_tuple",

@@ -79,7 +79,7 @@ class NearNode:
 
 _FAR = """
 import json, struct, sys, types
-sys.path.append(sys.argv[1])
+sys.path.insert(0, sys.argv[1])
 from remote_gpu.node import incoming
 main = sys.modules["__main__"] = types.ModuleType("__main__")
 names = main.__dict__

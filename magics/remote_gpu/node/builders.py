@@ -39,6 +39,10 @@ class Builders:
         """The module of the notebook."""
         return sys.modules["__main__"]
 
+    def main_names(self) -> dict[str, Any]:
+        """The notebook's names themselves, which are its ``globals()``."""
+        return self._namespace
+
     def function(self, code: types.CodeType, place: str, cells: Sequence[types.CellType]) -> types.FunctionType:
         """A function without its attributes; its globals are the notebook's, or those of the module `place`."""
         names = vars(importlib.import_module(place)) if place else self._namespace
@@ -198,8 +202,9 @@ class Builders:
         """A jax array on the default device."""
         import jax
 
-        made = jax.numpy.asarray(array, dtype=dtype)
-        return jax.lax._convert_element_type(made, made.dtype, weak_type=True) if weak else made
+        if weak and not array.ndim:
+            return jax.numpy.asarray(array.item())  # of a plain number the type is weak; jax has no public way for others
+        return jax.numpy.asarray(array, dtype=dtype)
 
     @staticmethod
     def polars_frame(table: Any) -> Any:
