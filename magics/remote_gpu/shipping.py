@@ -99,11 +99,15 @@ class Shipping:
         sent.names.update(shipment.names)
         sent.base = str(shipment.described["state"])
 
-    def forget(self, kernel: str) -> None:
-        """The kernel does not have what was sent to it (it refused with the name `REFUSED`), or is gone."""
-        told = self._sent.pop(kernel, _Sent()).told
-        if told:
-            self._sent[kernel] = _Sent(told=told)
+    def forget(self, kernel: str) -> bool:
+        """The kernel does not have what was sent to it (it refused with the name `REFUSED`), or is gone.
+
+        False when nothing was taken as sent: sending everything anew is no use.
+        """
+        sent = self._sent.pop(kernel, _Sent())
+        if sent.told:
+            self._sent[kernel] = _Sent(told=sent.told)
+        return sent.base is not None
 
     def _shipment(self, kernel: str, sent: _Sent, found: Mapping[str, Found], tops: Iterable[str], notes: tuple[str, ...]) -> Shipment:
         concerned = set(tops)

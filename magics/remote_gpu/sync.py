@@ -274,7 +274,8 @@ class Sync:
         except (ValueError, AttributeError):
             return None
         if REFUSED in reasons:
-            self._shipping.forget(self.known(attached).token)
+            if not self._shipping.forget(self.known(attached).token):
+                raise RemoteGpuError("The remote kernel cannot take in the notebook's modules.", hint=reasons[REFUSED])
             return {}
         if "" in reasons:
             self.forget(attached)

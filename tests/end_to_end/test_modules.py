@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,19 @@ def test_another_kernel_of_the_notebook_that_takes_up_the_session_sends_its_own(
         assert other.run(f"%remote_gpu use {name}").error == ""
         assert there(other, "import mod_shared\nmod_shared.value").result == "'second'"
     assert there(notebook, "import mod_shared\nmod_shared.value").result == "'first'"
+
+
+def test_a_node_that_cannot_keep_modules_says_so_and_does_not_run_the_cell(notebook, files):
+    files.write("mod_full.py", "value = 1")
+    notebook.run("%remote_gpu restart")
+    folder = there(notebook, "import os; os.path.dirname(get_ipython().kernel.parent.connection_file)").result.strip("'")
+    shutil.rmtree(f"{folder}/modules", ignore_errors=True)
+    Path(f"{folder}/modules").write_text("in the way")
+    cell = notebook.run("%%remote_gpu\nran = True\nimport mod_full")
+    assert cell.error == "RemoteGpuError"
+    assert "cannot take in the notebook's modules" in cell.traceback
+    Path(f"{folder}/modules").unlink()
+    assert there(notebook, "import mod_full\n'ran' in globals(), mod_full.value").result == "(False, 1)"
 
 
 def test_modules_next_to_the_notebook_stay_there_where_the_node_sees_them(module_places):

@@ -284,7 +284,8 @@ def test_a_kernel_that_lacks_what_was_sent_refuses_and_gets_everything_anew(fold
     (tmp_path / "m" / "stale.py").write_text("")
     with Importer(tmp_path / "m", tmp_path / "cwd") as second:
         assert "not here any more" in second.run("", shipping.needed({"other"}, "kernel", HERE))["refused"]
-        shipping.forget("kernel")
+        assert shipping.forget("kernel")
+        assert not shipping.forget("kernel")
         assert second.run("import other; print(other.value)", shipping.needed({"other"}, "kernel", HERE))["text"] == "2\n"
     assert not (tmp_path / "m" / "stale.py").exists()
 
