@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from tests.fakes.data import SESSION, DataNode, data_node
+from tests.node.client import node as client_node
 
 from remote_gpu.channel import Channel
 from remote_gpu.data_frames import Op, Reader, StreamEnded, head_of, preamble, write_all
@@ -127,3 +128,16 @@ def test_nothing_but_the_protocol_reaches_the_stream(node):
     connection.shutdown(socket.SHUT_WR)
     assert reader.message() is None
     connection.close()
+
+
+@pytest.mark.parametrize("asked", [None, "/no/such/folder"])
+def test_a_session_works_in_a_folder_of_its_own_when_it_is_told_none_that_is_there(sessions, folder, asked):
+    answer = sessions.start(cwd=asked)
+    own = folder / "w" / answer["session"]
+    assert answer["cwd"] == str(own)
+    assert client_node(folder, "status", answer["session"])["cwd"] == str(own)
+    assert own.stat().st_mode & 0o777 == 0o700
+    if asked is not None:
+        (own / "result").write_text("of the user")
+    client_node(folder, "stop", answer["session"])
+    assert own.exists() is (asked is not None)

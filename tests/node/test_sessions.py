@@ -499,7 +499,10 @@ def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "magics" / "remote_gpu"
     bundle = tmp_path / "bundle.pyz"
     with zipfile.ZipFile(bundle, "w") as archive:
-        for path in [*(root / f"{name}.py" for name in ("__init__", "base", "errors", "frames", "folders")), *(root / "node").glob("*.py")]:
+        for path in [
+            *(root / f"{name}.py" for name in ("__init__", "base", "data_frames", "errors", "frames", "folders", "trees")),
+            *(root / "node").glob("*.py"),
+        ]:
             archive.write(path, f"remote_gpu/{path.relative_to(root)}")
         archive.writestr("__main__.py", "from remote_gpu.node.__main__ import main\nmain()\n")
     environment = {**node_environment(folder), "PYTHONPATH": ""}

@@ -315,4 +315,6 @@ class Supervisor:
             continue
         self._journal.close(delete=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a working folder of its own; what the user has put into it stays
+            (self._folder.parent.parent / "w" / self._plan.session).rmdir()
         forget_if_unused(self._plan.session)
