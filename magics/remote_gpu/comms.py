@@ -58,9 +58,8 @@ class RemoteComm:
 
     def handle_close(self, message: Mapping[str, Any]) -> None:
         """The frontend closed the comm."""
-        self._closed = True
         self.capture(None)
-        self._forward("comm_close", message)
+        self._settle(self._forward("comm_close", message))
 
     def capture(self, sink: NotebookSink | None) -> None:
         """An Output widget shows the output of `sink` from now on, in place of its cell, or no longer."""
@@ -82,7 +81,7 @@ class RemoteComm:
         The output of that goes to the cell that made the widget, since the frontend listens no more for this message's.
         """
         interrupted, begin = False, time.monotonic() + _BEGIN
-        while not self._closed:
+        while True:
             try:
                 if asked.done.wait(_LOOK) or self.connection.death is not None or not self.connection.lives():
                     return
