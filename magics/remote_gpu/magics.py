@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteGpu", "load", "unload"]
 
 _FOLLOWING = "--following"  # how a cell without a magic line is marked once `on` has turned it into one
-_STAYS_HERE = ("%remote_gpu", "%%remote_gpu", "%load_ext", "%reload_ext", "%unload_ext")
+_STAYS_HERE = re.compile(r"%%?remote_gpu|%(?:re|un)?load_ext +remote_gpu\b")
 _LEAVES = frozenset({"exit", "quit", "exit()", "quit()"})
 _ATTRIBUTE = "_remote_gpu"
 
@@ -35,6 +36,7 @@ class RemoteGpu:
         self._following: Place | None = None
         self._parts: Any = None
         self._transform = shell.transform_cell
+        self._show_traceback = getattr(shell, "_showtraceback", None)
         self._process = os.getpid()
         self._completion = Completion(shell, lambda: self.parts.sessions, lambda: self._following)
 
@@ -45,12 +47,14 @@ class RemoteGpu:
         manager.register_function(self._line_magic, "line", "remote_gpu")
         manager.register_function(self._local_magic, "cell", "local")
         self._shell.transform_cell = self._transformed
+        self._shell._showtraceback = self._traceback_shown  # noqa: SLF001  no public hook is called for every error
         self._completion.load()
         atexit.register(self._exit)
 
     def unload(self) -> None:
         """Unhook; remote sessions keep running."""
         del self._shell.transform_cell
+        del self._shell._showtraceback  # noqa: SLF001
         for kind, name in (("cell", "remote_gpu"), ("line", "remote_gpu"), ("cell", "local")):
             self._shell.magics_manager.magics[kind].pop(name, None)
         self._completion.unload()
@@ -80,7 +84,7 @@ class RemoteGpu:
     def _follow(self, place: Place | None) -> None:
         self._following = place
 
-    def _cell_magic(self, line: str, cell: str) -> None:
+    def _cell_magic(self, line: str, cell: str) -> Any:
         """Run this cell in a remote session; `%%remote_gpu --help` tells more."""
         if line == _FOLLOWING and self._following is not None:
             options, first = _placed(self._following), None
@@ -88,9 +92,9 @@ class RemoteGpu:
             options = _understood(parse_cell, line)
             if options.help:
                 sys.stdout.write(CELL_USAGE + "\n")
-                return
+                return None
             first = f"%%remote_gpu {line}".rstrip()
-        self._guarded(lambda: self.parts.run_cell(options, first, cell))
+        return self._guarded(lambda: self.parts.run_cell(options, first, cell))
 
     def _line_magic(self, line: str) -> None:
         """Manage remote sessions; `%remote_gpu help` tells more."""
@@ -102,9 +106,9 @@ class RemoteGpu:
         self._shell.run_cell(cell)
 
     @staticmethod
-    def _guarded(work: Callable[[], None]) -> None:
+    def _guarded(work: Callable[[], Any]) -> Any:
         try:
-            work()
+            return work()
         except LineError as error:
             raise UsageError(str(error)) from None
         except UsageProblem as error:
@@ -122,9 +126,16 @@ class RemoteGpu:
         if start.startswith("%%local"):
             first, _, body = start.partition("\n")
             return str(self._transform(body if body.lstrip().startswith("%%") else f"# {first}\n{body}"))
-        if self._following is None or not start or start.startswith(_STAYS_HERE) or start.strip() in _LEAVES or self._silent():
+        if self._following is None or not start or _STAYS_HERE.match(start) or start.strip() in _LEAVES or self._silent():
             return str(self._transform(raw_cell))
         return f"get_ipython().run_cell_magic('remote_gpu', {_FOLLOWING!r}, {raw_cell!r})\n"
+
+    def _traceback_shown(self, etype: Any, evalue: Any, stb: Any) -> None:
+        """In place of the shell's `_showtraceback`: a remote error that its cell has shown already is not shown again."""
+        if getattr(evalue, "shown", False) is True and hasattr(evalue, "remote_traceback"):
+            self._shell._last_traceback = stb  # noqa: SLF001  what the reply says
+        else:
+            self._show_traceback(etype, evalue, stb)
 
     def _silent(self) -> bool:
         """Whether the frontend, not the user, asks: such code is about the local kernel."""

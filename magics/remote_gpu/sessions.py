@@ -334,7 +334,6 @@ def process_lives(pid: int) -> bool:
 def _say_on_exit(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody may be there any more to be told
         sys.stderr.write(text + "\n")
-        sys.stderr.flush()
 
 
 def _moment(time_of: str) -> float:

@@ -14,6 +14,7 @@ from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
 from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.output import Output
+from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
 
@@ -31,9 +32,16 @@ class Verbs:
     """The commands of one notebook kernel. `following` switches remote cells on (a `Place`) and off (None)."""
 
     def __init__(
-        self, sessions: Sessions, cells: Cells, output: Output, following: Callable[[Place | None], None], names: NamesVerbs
+        self,
+        sessions: Sessions,
+        cells: Cells,
+        output: Output,
+        following: Callable[[Place | None], None],
+        names: NamesVerbs,
+        queue: QueueVerbs,
     ) -> None:
         self._names = names
+        self._queue = queue
         self._sessions = sessions
         self._cells = cells
         self._output = output
@@ -56,6 +64,8 @@ class Verbs:
             Verb.OFF: self._off,
             Verb.PUSH: lambda line: _say(self._names.push(line)),
             Verb.PULL: lambda line: _say(self._names.pull(line)),
+            Verb.QUEUE: lambda line: self._queue.show(self._named(line)),
+            Verb.CANCEL: lambda line: self._queue.cancel(line, self._named),
             Verb.VARS: lambda line: _say(self._names.listing(line)),
             Verb.HELP: lambda _: _say(LINE_USAGE),
         }
