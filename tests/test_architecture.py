@@ -20,11 +20,21 @@ GENERATED = {"jupyter_remote_gpu._version"}
 MAX_LINES = 350
 """A file that is longer has a second job."""
 
-NODE_MAY_USE = {"remote_gpu.base", "remote_gpu.data_frames", "remote_gpu.errors", "remote_gpu.folders", "remote_gpu.frames", "remote_gpu.trees"}
+NODE_MAY_USE = {
+    "remote_gpu.base",
+    "remote_gpu.data_frames",
+    "remote_gpu.errors",
+    "remote_gpu.folders",
+    "remote_gpu.frames",
+    "remote_gpu.trees",
+}
 """What the node's half takes from the rest; these run on the node's Python too."""
 
 NODE_NEEDS = {"IPython", "cloudpickle", "ipykernel", "jupyter_client", "matplotlib_inline", "pynvml", "tornado", "traitlets", "zmq"}
 """All that a node must have: ipykernel and what comes with it. (pynvml is optional there, and is asked for as such; cloudpickle is in the bundle.)"""
+
+NODE_MAY_MEET = {"jax", "numpy", "polars", "torch"}
+"""Libraries of values: imported within the function that builds such a value, never when a module is loaded."""
 
 EXTENSION_MAY_USE = NODE_MAY_USE | {"remote_gpu", "remote_gpu.discovery", "remote_gpu.gateway", "remote_gpu.streams"}
 """What the server's half takes from the light one. Of the package itself: its version."""
@@ -69,6 +79,15 @@ def _imports(file: Path, *, types: bool = True) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names)
 
 
+def _imports_at_start(file: Path) -> Iterator[str]:
+    """What a file imports as soon as it is imported itself."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
 def _ours(name: str) -> bool:
     return name.partition(".")[0] in PACKAGES
 
@@ -85,6 +104,7 @@ def test_imports_point_in_the_allowed_direction(name):
         outside = {used for used in ours if not _is_node(used)} - NODE_MAY_USE - {"remote_gpu"}
         assert not outside, f"{name} runs on the node and may not import {outside}"
         needed = {used.split(".")[0] for used in found - ours} - set(sys.stdlib_module_names) - NODE_NEEDS
+        needed -= NODE_MAY_MEET - {used.split(".")[0] for used in _imports_at_start(MODULES[name])}
         assert not needed, f"{name} runs on the node, which has no {needed}"
     elif name.startswith("remote_gpu"):
         assert not {used for used in ours if _is_node(used)}, f"{name} may not import the node's half"

@@ -46,13 +46,17 @@ def fingerprint(value: Any, scope: Scope) -> Fingerprint:
         return Fingerprint((kind, value) if len(value) < _LONG else (kind, len(value), hash(value)), size=len(value))
     if kind is float:
         return Fingerprint((kind, value) if value else (kind, str(value)))  # 0.0 and -0.0 are equal, and not the same
-    if kind is ModuleType and value.__dict__ is not scope.namespace and sys.modules.get(value.__name__) is value:
+    if kind is ModuleType and _is_importable(value, scope):
         return Fingerprint((kind, value.__name__), modules=frozenset({value.__name__}))
     if kind is complex:
         return Fingerprint((kind, repr(value)))
     if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not value.dtype.hasobject:
         return Fingerprint((kind, array_key(value)), modules=_NUMPY, size=value.nbytes)
     return _pickled(value, scope)
+
+
+def _is_importable(module: ModuleType, scope: Scope) -> bool:
+    return vars(module) is not scope.namespace and sys.modules.get(module.__name__) is module
 
 
 _NUMPY = frozenset({"numpy"})

@@ -83,7 +83,10 @@ def reduce_function(pickler: ParcelPickler, function: types.FunctionType) -> Any
     place = _place(pickler, function)
     if place is None:
         if not pickler.scope.same_python:
-            raise CannotCross(f"a function ({function.__qualname__}) whose text is not known, and the node has another version of Python", culprit=function)
+            raise CannotCross(
+                f"a function ({function.__qualname__}) whose text is not known, and the node has another version of Python",
+                culprit=function,
+            )
         return pickler.plain_function(function)
     code, cells = function.__code__, function.__closure__ or ()
     if place:

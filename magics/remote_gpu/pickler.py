@@ -127,7 +127,7 @@ def _find_handler(kind: type, obj: Any) -> Handler | None:
     return handler
 
 
-def _refuse(pickler: ParcelPickler, obj: Any) -> Any:
+def _refuse(_: ParcelPickler, obj: Any) -> Any:
     for name in ("stdout", "stderr", "stdin"):
         if obj is getattr(sys, name) or obj is getattr(sys, f"__{name}__"):
             return call["stream"], (name,)

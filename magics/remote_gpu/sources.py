@@ -1,8 +1,8 @@
 """Code as source text, for a node whose Python has other bytecode."""
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import functools
 import inspect

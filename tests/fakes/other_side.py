@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudpickle import cloudpickle
+
 from jupyter_remote_gpu.clusters.bundle import Bundle
 from remote_gpu.encode import Encoded, Scope, encode
 from remote_gpu.node import builders, incoming
@@ -56,7 +57,8 @@ class NearNode:
 
     def __init__(self, monkeypatch: Any) -> None:
         spec = importlib.util.spec_from_file_location("cloudpickle_of_the_node", str(cloudpickle.__file__))
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         own = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(own)
         monkeypatch.setattr(builders, "cloudpickle", own)
@@ -117,14 +119,16 @@ class FarNode:
         )
 
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.kill()
         self._process.wait()
         self._process.stdout.close()
 
     def _ask(self, asked: dict[str, Any], *parts: Any) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         for part in (json.dumps(asked).encode(), *parts):
             view = memoryview(part)
             self._process.stdin.write(struct.pack("<Q", view.nbytes))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.other_side import FarNode, Notebook
-from tests.magics.test_encode_code import CHECKS, CLASSES, NAMES
+from tests.magics.test_encode_classes import CHECKS, CLASSES, NAMES
 
 
 def _others() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import io
 import queue
 import socket
@@ -15,9 +16,10 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.fakes.other_side import NearNode, Notebook
+
 from remote_gpu.encode import CannotCross, encode
 from remote_gpu.fingerprints import fingerprint
-from tests.fakes.other_side import NearNode, Notebook
 
 
 @pytest.fixture
@@ -148,9 +150,7 @@ def test_what_python_cannot_pickle_says_its_type(notebook):
     del gone
     assert refusal(notebook, reference) == "a weak reference to an object that is gone"
     with pytest.raises(CannotCross, match=r"an object that cannot be pickled \(cannot pickle 'PyCapsule' object\)"):
-        import datetime
-
-        fingerprint(datetime.datetime_CAPI, notebook.scope())
+        fingerprint(dt.datetime_CAPI, notebook.scope())
     assert encode({"m": iterator}, notebook.scope()).refused == {}
 
 

@@ -1,8 +1,8 @@
 """Compiles functions that came as text, because the notebook's Python has other bytecode than this one."""
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import types
 from collections.abc import Iterator, Sequence
