@@ -255,6 +255,7 @@ class Sync:
             "only": force if line.outputs is not None else None,
             "force": force,
             "limit": VALUE_LIMIT,
+            "imports": {each.bound: [each.module, each.name] for each in names.imports if each.bound and each.name},
         }
 
     # after the cell

@@ -138,6 +138,17 @@ def test_push_brings_the_module_of_a_value(notebook, files):
     assert notebook.run("%%remote_gpu --no-sync\nthing.value").result == "'pushed'"
 
 
+def test_what_a_cell_imports_from_a_module_is_imported_here_too(notebook, files):
+    files.write("mod_both.py", "class Model: pass\ndef f(): return 'f'\ntable = {'a': 1}")
+    there(notebook, "from mod_both import Model, f as g, table\nfrom math import sqrt\nh = g")
+    assert here(notebook, "import mod_both; Model is mod_both.Model, g is mod_both.f, table, sqrt(4), type(h).__name__") == (
+        "(True, True, {'a': 1}, 2.0, 'CallableHandle')"
+    )
+    assert there(notebook, "isinstance(Model(), Model), g(), g is mod_both.f").result == "(True, 'f', True)"
+    there(notebook, "from mod_both import f\nf = f.__get__(3)")
+    assert "Handle" in here(notebook, "type(f).__name__")
+
+
 def test_a_restarted_kernel_gets_the_modules_again(notebook, files):
     files.write("mod_again.py", "value = 1")
     assert there(notebook, "import mod_again\nmod_again.value").result == "1"

@@ -65,12 +65,14 @@ def collect(
     force: Collection[str] = (),
     trusted: bool = False,
     missing: Collection[str] = (),
+    imports: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
 ) -> Collected:
     """Encode what `names` are bound to.
 
     A value of more than `limit` bytes stays here, as a handle, and so does one of more than `inline` bytes; of the latter the
     entry says ``fetch``. Those in `force` were asked for: no limit holds for them, and a tensor leaves its GPU. `trusted`
     writes what any pickle can hold, for a laptop that unpickles it. `missing` are libraries that the laptop does not have.
+    `imports` are the cell's ``from module import name``, by the name that it binds: what cannot leave is imported there instead.
     """
     found = Collected()
     values: dict[str, Any] = {}
@@ -85,9 +87,17 @@ def collect(
     parcel = _Parcel(limit, frozenset(force), trusted=trusted, missing=frozenset(missing))
     staying = parcel.pack(values, inline)
     for name, reason in staying.items():
+        if reason and _is_import(values[name], imports.get(name)):
+            found.entries[name] = {"kind": "module", "module": imports[name][0]}
+            continue
         found.entries[name] = {**held.entry(values[name]), "fetch": not reason, "why": reason}
     found.head, found.buffers = parcel.head, parcel.buffers
     return found
+
+
+def _is_import(value: Any, wanted: Sequence[str] | None) -> bool:
+    """Whether `value` still is what the cell's import bound."""
+    return wanted is not None and vars(sys.modules.get(wanted[0], object)).get(wanted[1]) is value
 
 
 class _Parcel:

@@ -111,7 +111,9 @@ class Variables:
         """Publish what became of `names`; `entries` are those that are told already."""
         limit = int(take.get("limit", _LIMIT))
         force, trusted = tuple(take.get("force") or ()), bool(take.get("trusted"))
-        found = outgoing.collect(names, self.namespace, self.held, limit=limit, inline=INLINE, force=force, trusted=trusted)
+        found = outgoing.collect(
+            names, self.namespace, self.held, limit=limit, inline=INLINE, force=force, trusted=trusted, imports=take.get("imports") or {}
+        )
         parts = [found.head, *found.buffers] if found.head else []
         content = {
             "entries": {**entries, **found.entries},
