@@ -228,10 +228,16 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
             spec = importlib.util.find_spec(name)
         except Exception:  # noqa: BLE001  finders of other people; an import would fail there, too
             return None
-        if spec is not None or attempt == 2:  # noqa: PLR2004  the second time
+        if spec is not None or attempt == 2 or not _looks_there(name):  # noqa: PLR2004  the second time
             return spec
-        importlib.invalidate_caches()  # it may be younger than the listing of its folder
+        importlib.invalidate_caches()  # it is younger than the listing of its folder
     return None
+
+
+def _looks_there(name: str) -> bool:
+    """Whether a folder of sys.path has something of that name."""
+    places = [os.path.join(folder, name) for folder in sys.path]  # noqa: PTH118  text in, text out
+    return any(os.path.exists(f"{place}.py") or os.path.isdir(place) for place in places)  # noqa: PTH110, PTH112  as above
 
 
 def _files_of(top: Top, dotted: str) -> Iterator[tuple[str, str]]:
