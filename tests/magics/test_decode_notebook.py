@@ -134,7 +134,7 @@ def test_dataclasses_and_slots_come_back():
 
 class Colour(enum.Enum):
     RED = 1
-    ALSO_RED = 1
+    ALSO_RED = 1  # noqa: PIE796  an alias, on purpose
     GREEN = (1, 2)
 
 

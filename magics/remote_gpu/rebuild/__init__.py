@@ -6,6 +6,8 @@ a library only when it is the one that was written for that library. It is calle
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ from remote_gpu.rebuild.sparse import SPARSE
 from remote_gpu.rebuild.tables import TABLES
 from remote_gpu.rebuild.tensors import TENSORS
 
-__all__ = ["CONSTRUCTORS", "MODULE"]
+__all__ = ["CONSTRUCTORS", "MODULE", "missing_libraries"]
 
 MODULE = "remote_gpu_values"
 """What stands for a module in front of a constructor's name on the wire; there is no module of that name here."""
@@ -34,3 +36,20 @@ CONSTRUCTORS: Mapping[str, Callable[..., Any]] = {
     **TENSORS,
 }
 """The whole table."""
+
+_NEEDED = {
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "polars": "pyarrow",
+    "pyarrow": "pyarrow",
+    "scipy": "scipy",
+    "PIL": "PIL",
+    "torch": "torch",
+}
+
+
+@functools.cache
+def missing_libraries() -> tuple[str, ...]:
+    """Libraries whose values cannot be built here, because they, or what reads them, are not installed; a node keeps such values."""
+    absent = {name for name in {*_NEEDED, *_NEEDED.values()} if importlib.util.find_spec(name) is None}
+    return tuple(sorted(name for name, needed in _NEEDED.items() if name in absent or needed in absent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -18,19 +17,27 @@ def _version(library: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in library.__version__.split(".")[:3] if part.isdigit())
 
 
-def arrow(_: Context, form: object, memory: object) -> Any:
-    """A table, batch, array, scalar, schema or type of pyarrow's."""
+def _table(memory: object) -> Any:
+    """The table in a stream, each offset and index of it checked."""
     import pyarrow as pa
     import pyarrow.ipc
 
     if _version(pa) < _SAFE_SINCE:
         raise UnsafeValue(f"pyarrow {pa.__version__} does not read data from others safely.", hint="Upgrade it here to 14.0.1 or later.")
-    kind = one_of(form, "table", "batch", "array", "chunked", "scalar", "schema", "type")
     with pyarrow.ipc.open_stream(pa.py_buffer(raw(memory))) as reader:
         table = reader.read_all()
     if any(b"py_extension_type" in (column.metadata or {}).get(b"ARROW:extension:name", b"") for column in table.schema):
         raise UnsafeValue("A column names a Python class of its own.")
     table.validate(full=True)
+    return table
+
+
+def arrow(_: Context, form: object, memory: object) -> Any:
+    """A table, batch, array, scalar, schema or type of pyarrow's."""
+    import pyarrow as pa
+
+    kind = one_of(form, "table", "batch", "array", "chunked", "scalar", "schema", "type")
+    table = _table(memory)
     if kind in ("table", "schema"):
         return table if kind == "table" else table.schema
     if kind == "batch":
@@ -45,12 +52,18 @@ def arrow(_: Context, form: object, memory: object) -> Any:
 
 
 def polars(_: Context, form: object, height: object, width: object, memory: object) -> Any:
-    """A table or column of polars'."""
+    """A table or column of polars'. pyarrow reads it: polars' own reader ends the process when it meets a wrong length."""
     import polars as pl
 
-    frame = pl.read_ipc_stream(io.BytesIO(raw(memory)))
-    if frame.shape != (natural(height), natural(width)):
+    table = _table(memory)
+    if table.shape != (natural(height), natural(width)):
         raise UnsafeValue("A table of polars came in another shape than announced.")
+    try:
+        frame: Any = pl.from_arrow(table)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # polars' own, which is no Exception
+            raise
+        raise UnsafeValue("polars cannot hold a table that the node sent.") from error
     return frame if one_of(form, "frame", "series") == "frame" else frame.to_series()
 
 

@@ -39,6 +39,7 @@ ERRORS: dict[str, type[Exception]] = {
 _ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,40}(/[A-Za-z0-9_+\-]{1,40}){0,3}")
 _DECIMAL = re.compile(r"-?(\d+(\.\d*)?([eE][+-]?\d{1,18})?|Infinity|s?NaN\d*)", re.ASCII | re.IGNORECASE)
 _LONGEST_PATTERN = 10_000
+_PATTERN_FLAGS = int(re.ASCII | re.IGNORECASE | re.LOCALE | re.MULTILINE | re.DOTALL | re.UNICODE | re.VERBOSE)
 _PATHS: dict[str, type[pathlib.PurePath]] = {
     "path": pathlib.Path,
     "posix": pathlib.PurePosixPath,
@@ -150,9 +151,12 @@ def array(_: Context, code: object, width: object, memory: object) -> arrays.arr
 
 def pattern(_: Context, source: object, flags: object) -> re.Pattern[Any]:
     """A regular expression, compiled here."""
-    if type(source) not in (str, bytes) or len(source) > _LONGEST_PATTERN:  # type: ignore[arg-type]
+    if not isinstance(source, str | bytes) or len(source) > _LONGEST_PATTERN:
         raise UnsafeValue("A regular expression of bounded length was expected.")
-    return re.compile(source, natural(flags, 1 << 16))
+    chosen = natural(flags)
+    if chosen & ~_PATTERN_FLAGS:
+        raise UnsafeValue("A regular expression has a flag that it cannot come with.")
+    return re.compile(source, chosen)
 
 
 def container(context: Context, kind: object, argument: object) -> Any:

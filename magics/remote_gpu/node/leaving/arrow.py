@@ -64,5 +64,6 @@ def find_polars(kind: type) -> _Reducer | None:
 def _polars(form: str, frame: Any, sender: Sender) -> Reduction:
     sender.reserve(int(frame.estimated_size()))
     sink = io.BytesIO()
-    frame.write_ipc_stream(sink, compression="uncompressed")
+    pl: Any = sys.modules["polars"]
+    frame.write_ipc_stream(sink, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return build("polars", form, frame.height, frame.width, sender.memory(sink.getbuffer(), writable=False))

@@ -30,7 +30,8 @@ def _matrix(value: Any, _: Sender) -> Reduction:
     if stored.data.dtype.kind not in "biufc":
         raise Unsupported(f"a sparse matrix of {stored.data.dtype}")
     if stored.format in _COMPRESSED:
-        parts = [stored.data, stored.indices, stored.indptr]
+        used = int(stored.indptr[-1])  # scipy keeps room behind the last value
+        parts = [stored.data[:used], stored.indices[:used], stored.indptr]
     elif stored.format == "coo":
         parts = [stored.data, *getattr(stored, "coords", (stored.row, stored.col))]
     else:
