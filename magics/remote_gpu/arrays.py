@@ -24,6 +24,7 @@ def reduce_array(pickler: ParcelPickler, array: Any) -> Any:
         return NotImplemented
     pickler.modules.add("numpy")
     if pickler.seal:
+        pickler.sealed_size += array.nbytes
         return call["array"], array_key(array)
     flags = array.flags
     if flags.c_contiguous or flags.f_contiguous:

@@ -97,7 +97,7 @@ def _pickled(value: Any, scope: Scope, *, deep: bool = False) -> Fingerprint:
 
 def _made(value: Any, digest: _Digest, pickler: ParcelPickler) -> Fingerprint:
     key = (type(value), digest.head.digest(), digest.buffers.digest() if digest.buffers is not None else b"")
-    return Fingerprint(key, frozenset(pickler.needs), frozenset(pickler.modules), digest.size)
+    return Fingerprint(key, frozenset(pickler.needs), frozenset(pickler.modules), digest.size + pickler.sealed_size)
 
 
 def _refusal(value: Any, error: BaseException, last: object, scope: Scope) -> CannotCross:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle
 
+from remote_gpu.imports import imports_in
 from remote_gpu.portable import is_named_tuple, named_tuple, portable
 from remote_gpu.reasons import CannotCross
 from remote_gpu.sealed import sealed_class
@@ -109,6 +110,7 @@ def _place(pickler: ParcelPickler, function: types.FunctionType) -> str | None:
 def _function_state(pickler: ParcelPickler, function: types.FunctionType, code: types.CodeType, cells: tuple[types.CellType, ...]) -> Any:
     contents = [_content(cell) for cell in cells]
     names = global_names(code)
+    pickler.modules |= imports_in(code)
     space = function.__globals__
     if space is pickler.scope.namespace:
         pickler.needs.update(name for name in names if name in space and not _is_modules_own(name))

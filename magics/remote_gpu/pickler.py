@@ -53,14 +53,21 @@ class ParcelPickler(cloudpickle.Pickler):
         self.needs: set[str] = set()
         self.modules: set[str] = set()
         self.last: object = None
+        self._large: dict[int, _Large] = {}
         self.whole = False
         """Whether `seal` takes the parts of classes, and not what stands for them."""
+        self.sealed_size = 0
+        """Bytes of arrays that were compared and not written."""
         self.cells: set[int] = set()
         """Ids of cells that a function in the parcel fills."""
 
     def dump(self, obj: Any) -> None:
         """Write one value. Raises whatever its parts raise."""
-        super().dump(_NAMES if obj is self.scope.namespace else obj)
+        if obj is self.scope.namespace:
+            obj = _NAMES
+        elif type(obj) in (bytes, bytearray) and len(obj) >= _LARGE:
+            obj = self._large.setdefault(id(obj), _Large(obj))
+        super().dump(obj)
 
     def reducer_override(self, obj: Any) -> Any:
         """How `obj` is taken apart; the C pickler asks for all but the simplest builtins."""
@@ -95,6 +102,19 @@ class _Names:
 
 
 _NAMES = _Names()
+_LARGE = 64 * 1024
+
+
+class _Large:
+    """Bytes of the notebook's own: their memory goes beside the stream, not through it. Keeps the object, so that its id stays its own."""
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return call["memory"], (pickle.PickleBuffer(self._value), isinstance(self._value, bytes))
+
+
 _OURS = frozenset({"builtins", "cloudpickle.cloudpickle", "remote_gpu.standins"})
 _UNKNOWN: Any = object()
 _tables: tuple[int, dict[type, Any]] = (-1, {})

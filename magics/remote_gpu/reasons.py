@@ -8,7 +8,6 @@ import queue
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import types
 import weakref
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, ClassVar
 
-from remote_gpu.deep import is_recursion
+from remote_gpu.deep import DEEPEST, is_recursion
 from remote_gpu.errors import RemoteGpuError
 
 __all__ = ["CannotCross", "describe", "explain", "path_to"]
@@ -24,6 +23,7 @@ __all__ = ["CannotCross", "describe", "explain", "path_to"]
 _STEPS = 20_000
 _LENGTH = 300
 _KEY_LENGTH = 40
+_NOUNS = ("a ", "an ", "data ", "compiled code", "the notebook's")
 
 
 class CannotCross(RemoteGpuError):
@@ -40,10 +40,6 @@ class CannotCross(RemoteGpuError):
 def _file(value: Any) -> str:
     name = getattr(value, "name", "")
     return f"an open file ({name})" if isinstance(name, str) and name else "an open file"
-
-
-def _widget(value: Any) -> str:
-    return f"a live widget ({type(value).__name__})"
 
 
 def _of(text: str) -> Callable[[Any], str]:
@@ -80,24 +76,32 @@ def _module_of(kind: type) -> str:
 
 
 def _by_module(value: object) -> str | None:
-    for kind in type(value).__mro__:
-        module, name = _module_of(kind), kind.__name__
-        if name == "Widget" and module.startswith("ipywidgets."):
-            return _widget(value)
-        if name == "OutStream" and module == "ipykernel.iostream":
-            return "the notebook's output stream"
-        if name == "BaseProcess" and module.startswith("multiprocessing."):
-            return "a process of this machine"
-        if module.startswith(("psycopg", "pymysql", "MySQLdb", "duckdb", "sqlalchemy")) and name in (
-            "Connection",
-            "connection",
-            "Engine",
-            "Session",
-        ):
-            return "a database connection"
-        if module.startswith("multiprocessing.") and name in ("Connection", "Queue", "SimpleQueue", "Pool", "SemLock", "BaseManager"):
-            return "a connection between processes of this machine"
-    return None
+    return next((text for kind in type(value).__mro__ if (text := _by_name(value, _module_of(kind), kind.__name__))), None)
+
+
+def _by_name(value: object, module: str, name: str) -> str | None:
+    """What a value is, by where one of its classes comes from: no library is imported to be asked."""
+    top = module.partition(".")[0]
+    if (top, name) == ("ipywidgets", "Widget"):
+        return f"a live widget ({type(value).__name__})"
+    if top in _DATABASES and name in ("Connection", "connection", "Engine", "Session", "DuckDBPyConnection"):
+        return "a database connection"
+    return _BY_NAME.get((top, name))
+
+
+_DATABASES = frozenset({"MySQLdb", "duckdb", "_duckdb", "psycopg", "psycopg2", "pymysql", "sqlalchemy"})
+_BY_NAME = {
+    ("IPython", "InteractiveShell"): "the notebook's own shell",
+    ("ipykernel", "OutStream"): "the notebook's output stream",
+    ("zmq", "Socket"): "a network connection (ZeroMQ)",
+    ("zmq", "Context"): "a network connection (ZeroMQ)",
+    ("multiprocessing", "BaseProcess"): "a process of this machine",
+    ("multiprocessing", "Pool"): "a pool of workers (multiprocessing)",
+    **dict.fromkeys(
+        [("multiprocessing", name) for name in ("Connection", "Queue", "SimpleQueue", "SemLock", "BaseManager", "SharedMemory")],
+        "a connection between processes of this machine",
+    ),
+}
 
 
 def describe(value: object) -> str | None:
@@ -120,17 +124,17 @@ def explain(value: object, error: BaseException, last: object = None, name: str 
         text = _unknown(error, last)
     if culprit is None or culprit is value:
         return text
-    path = path_to(value, culprit)
+    path, is_noun = path_to(value, culprit), text.startswith(_NOUNS)
     if path is None:
-        return f"it holds {text}" if text.startswith(("a ", "an ", "data ")) else text
-    return f"{name or 'it'}{path} is {text}" if text.startswith(("a ", "an ", "data ")) else f"{name or 'it'}{path}: {text}"
+        return f"it holds {text}" if is_noun else text
+    return f"{name or 'it'}{path} is {text}" if is_noun else f"{name or 'it'}{path}: {text}"
 
 
 def _unknown(error: BaseException, last: object) -> str:
     if isinstance(error, MemoryError):
         return "it is too large to be encoded in this machine's memory"
     if is_recursion(error):
-        return f"it is nested too deeply (more than {sys.getrecursionlimit():,} levels of calls)"
+        return f"it is nested too deeply (more than {DEEPEST:,} levels of calls)" if DEEPEST else "it is nested too deeply for this Python"
     said = str(error).strip()[:_LENGTH]
     kind = type(last)
     known = describe(last) if last is not None else None

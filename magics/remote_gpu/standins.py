@@ -26,6 +26,7 @@ NAMES = (
     "main_names",
     "make_class",
     "masked",
+    "memory",
     "named_tuple",
     "polars_frame",
     "set_cell",

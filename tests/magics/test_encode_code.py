@@ -119,6 +119,13 @@ def test_a_function_imports_the_modules_that_it_reaches_through_their_package(no
     assert "xml.etree.ElementTree" in sys.modules
 
 
+def test_a_function_of_names_that_are_no_modules_brings_copies_of_what_it_uses(notebook, node):
+    notebook.cell("k = 0\nspace = {'k': 5}\nexec('def f(): return k + g()\\ndef g(): return 1', space)\nf, g = space['f'], space['g']")
+    notebook.send(node, "f", "g")
+    assert node["f"]() == 6
+    assert node["f"].__globals__ is not node.names
+
+
 def test_the_notebooks_own_module_is_the_one_over_there(notebook, node):
     notebook.cell("import __main__ as here")
     notebook.send(node, "here")

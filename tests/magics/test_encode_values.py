@@ -202,6 +202,19 @@ def test_large_memory_leaves_without_a_copy(notebook):
     assert len(parcel.head) < 1000
 
 
+def test_large_bytes_go_beside_the_stream_and_stay_one_object(notebook, node):
+    text, array = b"x" * 100_000, bytearray(100_000)
+    notebook.names.update(a=text, b=text, c=array, d=array)
+    parcel = notebook.encoded("a", "b", "c", "d")
+    assert [each.nbytes for each in parcel.buffers] == [100_000, 100_000]
+    assert len(parcel.head) < 1000
+    node.take(parcel)
+    assert node["a"] == text
+    assert node["a"] is node["b"]
+    assert type(node["c"]) is bytearray
+    assert node["c"] is node["d"]
+
+
 def test_ten_thousand_small_variables_cross_quickly(notebook, node):
     import time
 

@@ -150,7 +150,13 @@ class Builders:
         """This process's standard stream."""
         return getattr(sys, name)
 
-    # arrays
+    # memory
+
+    @staticmethod
+    def memory(memory: Any, fixed: bool) -> bytes | bytearray:
+        """Bytes (`fixed`), or a bytearray."""
+        kind = bytes if fixed else bytearray
+        return memory if type(memory) is kind else kind(memory)
 
     @staticmethod
     def array(memory: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:
