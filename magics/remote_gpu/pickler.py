@@ -103,6 +103,7 @@ class _Names:
 
 _NAMES = _Names()
 _LARGE = 64 * 1024
+_REMEMBERED = 10_000
 
 
 class _Large:
@@ -142,7 +143,7 @@ def _find_handler(kind: type, obj: Any) -> Handler | None:
         handler = _refuse
     else:
         handler = libraries.handler(kind)
-    if kind.__module__ != "__main__" and not is_class:
+    if kind.__module__ != "__main__" and not is_class and len(_HANDLERS) < _REMEMBERED:
         _HANDLERS[kind] = handler
     return handler
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import queue
 import socket
 import sqlite3
@@ -165,11 +166,11 @@ def path_to(value: object, wanted: object) -> str | None:
 
 def _children(value: object) -> Iterator[tuple[object, str]]:
     if isinstance(value, dict):
-        yield from ((child, f"[{_short(key)}]") for key, child in list(value.items()))
+        yield from ((child, f"[{_short(key)}]") for key, child in itertools.islice(list(value.items()), _STEPS))
     elif isinstance(value, (list, tuple)):
-        yield from ((child, f"[{index}]") for index, child in enumerate(value))
+        yield from ((child, f"[{index}]") for index, child in enumerate(value[:_STEPS]))
     elif isinstance(value, (set, frozenset)):
-        yield from ((child, " (a member)") for child in value)
+        yield from ((child, " (a member)") for child in itertools.islice(value, _STEPS))
     elif isinstance(value, types.FunctionType):
         yield from _inside_function(value)
     elif isinstance(value, types.MethodType):

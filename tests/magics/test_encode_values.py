@@ -7,14 +7,17 @@ import datetime as dt
 import decimal
 import fractions
 import pathlib
+import pickle
 import uuid
 import warnings
 import zoneinfo
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from tests.fakes.other_side import NearNode, Notebook
 
-from remote_gpu.encode import encode
+from remote_gpu.encode import Scope, encode
 from remote_gpu.fingerprints import fingerprint
 
 np = pytest.importorskip("numpy")
@@ -213,6 +216,33 @@ def test_large_bytes_go_beside_the_stream_and_stay_one_object(notebook, node):
     assert node["a"] is node["b"]
     assert type(node["c"]) is bytearray
     assert node["c"] is node["d"]
+
+
+_ATOMS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary() | st.dates() | st.decimals()
+)
+_KEYS = st.integers() | st.text() | st.tuples(st.integers(), st.text())
+
+
+def _containers(inner):
+    return (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(_KEYS, inner, max_size=4)
+        | st.sets(_KEYS, max_size=4)
+        | inner.map(lambda value: [value, {"twice": value}])
+    )
+
+
+@hypothesis.given(value=st.recursive(_ATOMS, _containers, max_leaves=20))
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_whatever_is_made_of_builtins_crosses_with_its_structure(value):
+    """The pickle of what arrived is that of a plain copy: equal values, order, types, and the same objects in the same places."""
+    from remote_gpu.node.incoming import load
+
+    parcel = encode({"v": value}, Scope({}, same_python=True, session="s"))
+    found = load(parcel.head, parcel.buffers, parcel.names, {}, {}.__getitem__)["v"]
+    assert pickle.dumps(found) == pickle.dumps(pickle.loads(pickle.dumps(value)))
 
 
 def test_ten_thousand_small_variables_cross_quickly(notebook, node):

@@ -73,6 +73,12 @@ def test_a_part_of_a_package_that_is_missing_is_named():
     assert told == "needs the package seaborn_x, which is not installed on the node"
 
 
+def test_a_library_that_building_a_value_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    head = stream(Named("remote_gpu.standins", "jax_array", [1], "float32", False))
+    assert refusals(head, ["a"]) == {"a": "needs the package jax, which is not installed on the node"}
+
+
 def test_an_error_while_a_value_is_built_is_told():
     assert refusals(stream(1, Named("builtins", "int", "x")), ["a", "b"]) == {
         "b": "the node cannot build it (ValueError: invalid literal for int() with base 10: 'x')"

@@ -66,6 +66,8 @@ def load(
 def _text(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it does not fit into the node's memory"
+    if isinstance(error, ModuleNotFoundError):
+        return _no_module(error, str(error.name))
     return f"the node cannot build it ({type(error).__name__}: {str(error)[:_TEXT]})"
 
 
