@@ -94,6 +94,17 @@ def test_an_import_within_a_function_of_the_cell_counts(notebook, files):
     assert there(notebook, "def f():\n    import mod_late\n    return mod_late.value\nf()").result == "'late'"
 
 
+def test_a_function_of_the_notebook_brings_what_it_imports_when_it_runs(notebook, files):
+    files.write("mod_inside.py", "def g(x): return x + 1")
+    here(
+        notebook,
+        "def uses(x):\n    from mod_inside import g\n    return g(x)\nclass Uses:\n    def m(self):\n        import mod_inside as m\n        return m.g(2)",
+    )
+    assert there(notebook, "uses(1), Uses().m()").result == "(2, 3)"
+    files.write("mod_inside.py", "def g(x): return x + 100")
+    assert there(notebook, "uses(1), Uses().m()").result == "(101, 102)"
+
+
 def test_a_module_that_fails_shows_its_line_under_its_path_here(notebook, files):
     files.write("mod_bad.py", "import os\n\n1 / 0  # this line")
     cell = notebook.run("%%remote_gpu\nimport mod_bad")

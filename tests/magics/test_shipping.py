@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.importer import Importer
 
-from remote_gpu.imports import imports_of
+from remote_gpu.imports import imports_in, imports_of
 from remote_gpu.local_modules import Limits
 from remote_gpu.shipping import Shipping, limits_from
 
@@ -416,6 +416,32 @@ def test_a_thousand_unchanged_files_cost_little(folder, shipping, cell):
     began = time.perf_counter()
     assert shipping.needed({"pack.m0"}, "kernel", HERE).buffers == ()
     assert time.perf_counter() - began < 0.2
+
+
+def test_what_a_function_imports_is_read_off_its_code():
+    def function(flag):
+        import a_one  # noqa: F401
+        import a_two.sub  # noqa: F401
+
+        x = 1 if flag else 0
+        if flag:
+            from a_three import name  # noqa: F401
+
+        class Inner:
+            def method(self):
+                from a_four.deep import (  # noqa: F401
+                    left,
+                    right,
+                )
+
+                return 5
+
+        return lambda: __import__("json"), x, Inner
+
+    expected = {"a_one", "a_two.sub", "a_three", "a_three.name", "a_four.deep", "a_four.deep.left", "a_four.deep.right"}
+    assert imports_in(function.__code__) == expected
+    relative = compile("from . import near\nfrom ..up import far\nimport absolute", "x", "exec")
+    assert imports_in(relative) == {"absolute"}
 
 
 class TestImportsOf:
