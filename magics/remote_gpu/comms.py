@@ -25,8 +25,8 @@ from remote_gpu.widgets import CONTROL, WIDGET, WIDGET_VERSION, ControlComm, Sta
 __all__ = ["Comms", "RemoteComm"]
 
 _LOOK = 0.5  # seconds between two looks at whether there is still something to wait for
-_BEGIN = 1.0  # seconds in which a remote kernel must begin with a message, or the local kernel waits no longer
-_ADOPT = 1.0  # seconds for each of the questions about widgets that were there before
+_BEGIN = 2.5  # seconds in which a remote kernel must begin with a message, or the local kernel waits no longer
+_ANSWER = 1.0  # seconds for a question that a kernel answers at once
 _NOBODY: Mapping[str, Any] = {"header": {}}  # the parent of what another client's request caused
 
 
@@ -46,7 +46,7 @@ class RemoteComm:
 
     def open(self, message: Mapping[str, Any]) -> None:
         """The frontend opened the comm."""
-        self._settle(self._forward("comm_open", message))
+        self._say("comm_open", message)
 
     def handle_msg(self, message: Mapping[str, Any]) -> None:
         """The frontend says something to the remote comm. Returns when the remote kernel has dealt with it, so that output
@@ -54,12 +54,12 @@ class RemoteComm:
         """
         if self.state is not None:
             self.state.change(message["content"].get("data") or {}, message.get("buffers") or ())
-        self._settle(self._forward("comm_msg", message))
+        self._say("comm_msg", message)
 
     def handle_close(self, message: Mapping[str, Any]) -> None:
         """The frontend closed the comm."""
         self.capture(None)
-        self._settle(self._forward("comm_close", message))
+        self._say("comm_close", message)
 
     def capture(self, sink: NotebookSink | None) -> None:
         """An Output widget shows the output of `sink` from now on, in place of its cell, or no longer."""
@@ -69,28 +69,37 @@ class RemoteComm:
         if sink is not None:
             sink.captured_by.add(self.comm_id)
 
+    def _say(self, msg_type: str, message: Mapping[str, Any]) -> None:
+        asked = self._forward(msg_type, message)
+        if self._settle(asked) or not self._comms.never_arrived(self.connection, asked):
+            return
+        self._settle(self._forward(msg_type, message))
+
     def _forward(self, msg_type: str, message: Mapping[str, Any]) -> Asked:
         connection = self._comms.alive(self.connection)
         content = {**message["content"], "comm_id": self.comm_id}
         sink = self._comms.output.sink(self._comms.session_of(connection), parent=message)
         return connection.send_comm(msg_type, content, message.get("metadata") or {}, message.get("buffers") or (), sink)
 
-    def _settle(self, asked: Asked) -> None:
-        """Wait as long as it takes, as a local callback does, but not for what waits there itself, behind a cell.
+    def _settle(self, asked: Asked) -> bool:
+        """Wait as long as it takes, as a local callback does; False when the gateway is gone, which may have lost the message.
 
-        The output of that goes to the cell that made the widget, since the frontend listens no more for this message's.
+        What waits there itself, behind a cell, is not waited for. Its output then goes to the cell that made the widget, since
+        the frontend listens no more for this message's.
         """
         interrupted, begin = False, time.monotonic() + _BEGIN
         while True:
             try:
-                if asked.done.wait(_LOOK) or self.connection.death is not None or not self.connection.lives():
-                    return
+                if asked.done.wait(_LOOK) or self.connection.death is not None:
+                    return True
+                if not self.connection.lives():
+                    return False
                 if not asked.begun.is_set() and time.monotonic() > begin:
                     self.connection.pump.call(partial(self.connection.sinks.note_comm, asked.msg_id, self.sink))
-                    return
+                    return True
             except KeyboardInterrupt:
                 if interrupted:
-                    return
+                    return True
                 interrupted = True
                 self.connection.interrupt()
 
@@ -130,6 +139,13 @@ class Comms:
             if session:
                 self.revive(connection)
         return next((each for each, name in self._names.items() if session and name == session), connection)
+
+    def never_arrived(self, gone: Connection, asked: Asked) -> bool:
+        """Whether a message was lost with its gateway: the kernel has answered a later one, and has said nothing of it."""
+        connection = self.alive(gone)
+        if connection is gone or connection.request("kernel_info_request", {}, timeout=_ANSWER) is None:
+            return False
+        return not asked.begun.is_set()
 
     @property
     def manager(self) -> Any:
@@ -254,9 +270,9 @@ class Comms:
 
     def adopt(self, connection: Connection) -> None:
         """Let the frontend know the comms of a session that was there before this kernel attached to it."""
-        reply = connection.request("comm_info_request", {}, timeout=_ADOPT, beside=True)
+        reply = connection.request("comm_info_request", {}, timeout=_ANSWER, beside=True)
         if reply is None and not connection.busy:  # a kernel without subshells
-            reply = connection.request("comm_info_request", {}, timeout=_ADOPT)
+            reply = connection.request("comm_info_request", {}, timeout=_ANSWER)
         targets = {comm_id: about.get("target_name", "") for comm_id, about in ((reply or {}).get("comms") or {}).items()}
         unknown = {comm_id: name for comm_id, name in targets.items() if name != CONTROL and comm_id not in self.manager.comms}
         widgets = frozenset(comm_id for comm_id, name in unknown.items() if name == WIDGET)
@@ -266,7 +282,7 @@ class Comms:
         done = threading.Event()
         connection.pump.call(lambda: self._shown(connection, unknown, states, sink))
         connection.pump.call(done.set)
-        done.wait(_ADOPT)
+        done.wait(_ANSWER)
 
     def _shown(self, connection: Connection, comms: Mapping[str, str], states: States, sink: NotebookSink) -> None:
         for comm_id in _ordered((*states.parts_first(), *comms)):

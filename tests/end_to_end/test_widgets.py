@@ -119,6 +119,15 @@ print('done')"""
     return [front.run(code).messages]
 
 
+def _progress(front: Frontend) -> Any:
+    code = """
+from rich.progress import BarColumn, Progress, TextColumn
+with Progress(TextColumn('{task.description}'), BarColumn(), auto_refresh=False) as progress:
+    task = progress.add_task('work', total=3)
+    for _ in range(3): progress.update(task, advance=1, refresh=True)"""
+    return [front.run(code).messages]
+
+
 def _closing(front: Frontend) -> Any:
     made = front.run("import ipywidgets\nbox = ipywidgets.HBox([ipywidgets.Text('x'), ipywidgets.Checkbox()])\nbox").messages
     closed = front.run("box.children[0].close()").messages
@@ -207,7 +216,7 @@ own.on_msg(lambda message: print('heard', message['content']['data']))"""
     return [cell.messages, opened, refused, *said, closed, front.run("own.close({'bye': 1})").messages]
 
 
-CASES = [_slider, _interact, _output, _links, _upload, _image, _bars, _closing, _figure, _canvas, _anywidget, _comms]
+CASES = [_slider, _interact, _output, _links, _upload, _image, _bars, _progress, _closing, _figure, _canvas, _anywidget, _comms]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.strip("_"))
