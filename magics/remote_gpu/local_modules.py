@@ -145,8 +145,9 @@ class LocalModules:
             return None  # perhaps it is written later
         locations = spec.submodule_search_locations
         folders = tuple(os.path.abspath(each) for each in locations or () if not self._installed(each))  # noqa: PTH100  text in, text out
-        if spec.origin and spec.has_location and not self._installed(spec.origin) and os.path.isfile(spec.origin):  # noqa: PTH113  as above
-            return Top(name, os.path.abspath(spec.origin), folders)  # noqa: PTH100  as above
+        if spec.origin and spec.has_location and not self._installed(spec.origin):
+            there = os.path.isfile(spec.origin)  # noqa: PTH113  as above; it may come back
+            return Top(name, os.path.abspath(spec.origin), folders) if there else None  # noqa: PTH100  as above
         if spec.origin is None and folders and locations is not None:
             return Top(name, "", folders, regular=False)
         self._foreign.add(name)
@@ -219,13 +220,13 @@ class LocalModules:
 
 def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
     """The spec of a top-level module: of the loaded one, else of the one that an import would load."""
-    module = sys.modules.get(name)
-    if module is not None:
-        spec = getattr(module, "__spec__", None)
-        return spec if isinstance(spec, importlib.machinery.ModuleSpec) else None
+    loaded = sys.modules.get(name)
+    known = getattr(loaded, "__spec__", None)
+    if isinstance(known, importlib.machinery.ModuleSpec):
+        return known
     for attempt in (1, 2):
-        try:
-            spec = importlib.util.find_spec(name)
+        try:  # a module that put something else in its own place has no spec, but a file
+            spec = importlib.util.find_spec(name) if loaded is None else importlib.machinery.PathFinder.find_spec(name)
         except Exception:  # noqa: BLE001  finders of other people; an import would fail there, too
             return None
         if spec is not None or attempt == 2 or not _looks_there(name):  # noqa: PLR2004  the second time

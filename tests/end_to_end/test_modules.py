@@ -192,6 +192,15 @@ def test_a_node_that_cannot_keep_modules_says_so_and_does_not_run_the_cell(noteb
     assert there(notebook, "import mod_full\n'ran' in globals(), mod_full.value").result == "(False, 1)"
 
 
+def test_the_modules_of_a_session_go_with_it(notebook, files, wait_until):
+    files.write("mod_gone.py", "value = 1")
+    path = Path(there(notebook, "import mod_gone\nmod_gone.__file__").result.strip("'"))
+    assert path.is_file()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    notebook.run("%remote_gpu stop")
+    assert wait_until(lambda: not path.parent.exists(), 10)
+
+
 def test_modules_next_to_the_notebook_stay_there_where_the_node_sees_them(module_places):
     files = Files(module_places.base / "seen")
     files.write("mod_seen.py", "from pathlib import Path\ntext = Path(__file__).with_name('mod_beside.txt').read_text()")

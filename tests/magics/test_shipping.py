@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import sysconfig
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -399,6 +401,46 @@ def test_a_loaded_module_is_sent_as_its_file_is_now(folder, shipping, cell):
     importlib.import_module("near")
     folder.write(near="value = 2")
     assert cell("import near; print(near.value)")["text"] == "2\n"
+
+
+def test_a_loaded_module_whose_file_was_away_is_found_again(folder, shipping, cell):
+    path = folder.file("near.py", "value = 1")
+    importlib.import_module("near")
+    path.unlink()
+    assert shipping.needed({"near"}, "kernel", HERE) is None
+    folder.write(near="value = 2")
+    assert cell("import near; print(near.value)")["text"] == "2\n"
+
+
+def test_a_module_that_put_an_object_in_its_place_is_sent(folder, shipping, cell):
+    folder.write(near="import sys\nclass Near:\n    value = 'an object'\nsys.modules[__name__] = Near()")
+    importlib.import_module("near")
+    assert cell("import near; print(near.value)")["text"] == "an object\n"
+    del sys.modules["near"]
+
+
+def test_a_module_that_was_made_by_hand_is_not_sent(folder, shipping, monkeypatch):
+    monkeypatch.setitem(sys.modules, "handmade", types.ModuleType("handmade"))
+    assert shipping.needed({"handmade.part"}, "kernel", HERE) is None
+
+
+def test_an_editable_installation_is_the_users_own(folder, cell, tmp_path, monkeypatch):
+    source = tmp_path / "checkout" / "src" / "mine_elsewhere"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("from .part import value")
+    (source / "part.py").write_text("value = 'editable'")
+
+    class Finder:
+        """As the ones that setuptools installs."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+            if name != "mine":
+                return None
+            return importlib.util.spec_from_file_location(name, source / "__init__.py", submodule_search_locations=[str(source)])
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert cell("import mine; print(mine.value)")["text"] == "editable\n"
 
 
 def test_what_changed_names_the_modules_that_are_run_anew(folder, shipping, cell):
