@@ -21,6 +21,7 @@ from typing import Any
 from remote_gpu.arguments import CellLine, LineError
 from remote_gpu.attached import Attached
 from remote_gpu.cell import Cells
+from remote_gpu.crossings import Crossing
 from remote_gpu.errors import LinkProblem, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.execution import Outcome, Result
 from remote_gpu.job_output import JobOutput
@@ -28,7 +29,7 @@ from remote_gpu.jobs import Job
 from remote_gpu.output import Output
 from remote_gpu.running import Event, GatewayGone, Running
 from remote_gpu.sessions import Sessions
-from remote_gpu.sync import Crossing, Sync
+from remote_gpu.sync import Sync
 
 __all__ = ["Background"]
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from remote_gpu.visitor import Deferred
+
 __all__ = ["Known"]
 
 
@@ -16,7 +18,8 @@ class Known:
 
     `keys` has the fingerprint that each local value had when both sides agreed on it; a name that is not in it was never
     sent. `refused` has the fingerprints of values that the kernel could not take in, `told` the reasons that were said
-    already. `dropped` are handles that are not used here any more.
+    already. `dropped` are handles that are not used here any more. `functions` says what the functions and classes read that
+    cells defined there.
     """
 
     token: str
@@ -26,6 +29,17 @@ class Known:
     refused: dict[str, object] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
     dropped: list[int] = field(default_factory=list)
+    functions: dict[str, Deferred] = field(default_factory=dict)
+
+    def reached(self, reads: frozenset[str]) -> frozenset[str]:
+        """`reads` with all that functions read which were defined there by earlier cells."""
+        found, waiting = set(reads), list(reads)
+        while waiting:
+            deferred = self.functions.get(waiting.pop())
+            if deferred is not None:
+                waiting += deferred.reads - found
+                found |= deferred.reads
+        return frozenset(found)
 
     @property
     def same_python(self) -> bool:

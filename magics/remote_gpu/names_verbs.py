@@ -62,7 +62,8 @@ class NamesVerbs:
 
     def _crossed(self, line: VerbLine, cell: CellLine) -> Summary:
         attached = self._attached(line)
-        return self._runs.run(attached, "", "", cell, sink=Quiet(self._output.sink(attached.info.id))).summary
+        crossing = self._runs.run(attached, "", "", cell, sink=Quiet(self._output.sink(attached.info.id)))
+        return crossing.summary if crossing is not None else Summary()
 
 
 def _listed(names: Sequence[str]) -> str:

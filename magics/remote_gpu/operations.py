@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.cell import Cells, NamesRefused
+from remote_gpu.crossings import VALUE_LIMIT, Crossing
 from remote_gpu.encode import encode
 from remote_gpu.errors import SessionEnded, UsageProblem
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
-from remote_gpu.sync import VALUE_LIMIT, Crossing, Sync
+from remote_gpu.sync import Sync
 
 __all__ = ["Operations", "Quiet"]
 

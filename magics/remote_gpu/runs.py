@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from remote_gpu.arguments import CellLine
 from remote_gpu.cell import Cells, NamesRefused
+from remote_gpu.crossings import Crossing
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
-from remote_gpu.sync import Crossing, Sync
+from remote_gpu.sync import Sync
 
 __all__ = ["Runs"]
 
@@ -20,8 +21,14 @@ class Runs:
         self._cells = cells
         self._sync = sync
 
-    def run(self, attached: Attached, code: str, body: str, line: CellLine, *, sink: Sink | None = None) -> Crossing:
-        """Run `code`, the form of `body` that goes over; returns when it has ended well, raises what it raised."""
+    def run(self, attached: Attached, code: str, body: str, line: CellLine, *, sink: Sink | None = None) -> Crossing | None:
+        """Run `code`, the form of `body` that goes over; returns when it has ended well, raises what it raised.
+
+        None when nothing is to cross, so that also a kernel that is not ours can be used.
+        """
+        if not line.sync and line.inputs is None and line.outputs is None:
+            self._cells.finish(attached, self._cells.started(attached, code, sink=sink))
+            return None
         refused: dict[str, str] = {}
         for attempt in range(_ATTEMPTS):
             crossing = self._sync.prepare(attached, body, line, without=refused)

@@ -12,51 +12,32 @@ import json
 import sys
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from remote_gpu.arguments import CellLine
 from remote_gpu.binding import Binder, NotebookClasses
 from remote_gpu.capture import Names, analyse
 from remote_gpu.carriers import Carriers
+from remote_gpu.crossings import VALUE_LIMIT, Crossing
 from remote_gpu.encode import Encoded, Scope, encode
 from remote_gpu.errors import LinkProblem, NoDataStream, RemoteGpuError, UsageProblem
-from remote_gpu.fingerprints import Fingerprint, fingerprint
+from remote_gpu.fingerprints import fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
 from remote_gpu.listing import Row, row_of
 from remote_gpu.parcels import Packed, pack
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached
-from remote_gpu.shipping import REFUSED, Shipment, Shipping
+from remote_gpu.shipping import REFUSED, Shipping
 from remote_gpu.summary import Summary
 from remote_gpu.versions import Comparison
 
-__all__ = ["Crossing", "Sync"]
-
-VALUE_LIMIT = 8 * 1024**2
-"""Bytes up to which a value comes back as a value; what is larger comes back as a handle, unless ``-o`` names it."""
+__all__ = ["Sync"]
 
 _ASK_TIME = 30.0
 _NAMED = 4
 _NOT_USERS = frozenset({"In", "Out", "get_ipython", "exit", "quit"})
-
-
-@dataclass(slots=True, eq=False)
-class Crossing:
-    """The names of one cell on their way: `about` and `buffers` are for its request."""
-
-    names: Names
-    known: Known
-    about: dict[str, Any]
-    buffers: list[Any]
-    sent: dict[str, Fingerprint] = field(default_factory=dict)
-    settled: set[str] = field(default_factory=set)
-    summary: Summary = field(default_factory=Summary)
-    prints: dict[str, Fingerprint] = field(default_factory=dict)
-    shipment: Shipment | None = None
-    results: dict[str, Any] | None = None
-    """Where names are bound, instead of in the notebook: of an operation on a handle."""
 
 
 class Sync:
@@ -131,7 +112,7 @@ class Sync:
             self._note(crossing, name, reason)
             if name in self.namespace:
                 known.refused[name] = fingerprint(self.namespace[name], self.scope(attached, known)).key
-        wanted = self._wanted(names, line)
+        wanted = self._wanted(known, names, line)
         values = self._changed(attached, crossing, wanted)
         if line.sync:
             self._compare(attached, known)
@@ -185,7 +166,7 @@ class Sync:
         """A held value, as a value here."""
         return self._carriers.fetch(attached, handle_id, NotebookClasses(self.namespace))
 
-    def _wanted(self, names: Names, line: CellLine) -> list[str]:
+    def _wanted(self, known: Known, names: Names, line: CellLine) -> list[str]:
         if line.inputs is not None:
             missing = [name for name in line.inputs if name not in self.namespace]
             if missing:
@@ -193,7 +174,8 @@ class Sync:
             return list(line.inputs)
         if not line.sync:
             return []
-        return sorted(name for name in names.reads | names.changes if name in self.namespace and not self._own(name))
+        reads = known.reached(names.reads) | names.changes
+        return sorted(name for name in reads if name in self.namespace and not self._own(name))
 
     def _own(self, name: str) -> bool:
         """Whether a name belongs to the shell and not to the user."""
@@ -251,7 +233,7 @@ class Sync:
             return
         crossing.about["take"] = {
             "names": [*names.binds, *sorted(names.changes | names.deletes)],
-            "reads": sorted(names.reads) if line.outputs is None else [],
+            "reads": sorted(crossing.known.reached(names.reads)) if line.outputs is None else [],
             "only": force if line.outputs is not None else None,
             "force": force,
             "limit": VALUE_LIMIT,
@@ -264,6 +246,7 @@ class Sync:
         """The kernel has taken in what was given."""
         if crossing.shipment is not None:
             self._shipping.arrived(crossing.shipment)
+        crossing.known.functions.update(crossing.names.functions)
         for name, each in crossing.sent.items():
             if name not in crossing.settled:
                 crossing.known.keys[name] = each.key

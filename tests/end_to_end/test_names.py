@@ -104,7 +104,9 @@ def test_a_large_value_comes_back_as_a_handle_that_can_be_used_and_fetched(noteb
     assert there(notebook, "float(big[7]), type(big).__name__").result == "(7.0, 'ndarray')"
     here(notebook, "other = big")
     assert there(notebook, "other is big").result == "True"
-    assert here(notebook, "local = big.fetch()\ntype(local).__name__, local.shape, float(local[-1])") == "('ndarray', (3000000,), 2999999.0)"
+    assert (
+        here(notebook, "local = big.fetch()\ntype(local).__name__, local.shape, float(local[-1])") == "('ndarray', (3000000,), 2999999.0)"
+    )
 
 
 def test_a_local_name_is_never_replaced_by_a_handle_that_the_cell_did_not_bind(notebook):
@@ -125,7 +127,9 @@ def test_an_estimator_comes_back_as_a_handle_with_its_methods(notebook):
     pytest.importorskip("sklearn")
     here(notebook, "import numpy as np\nx = np.arange(20.0).reshape(-1, 1); y = 3 * x[:, 0] + 1")
     there(notebook, "from sklearn.linear_model import LinearRegression\nfitted = LinearRegression().fit(x, y)")
-    assert here(notebook, "round(float(fitted.coef_[0]), 6), [round(float(each), 6) for each in fitted.predict(x[:2])]") == "(3.0, [1.0, 4.0])"
+    assert (
+        here(notebook, "round(float(fitted.coef_[0]), 6), [round(float(each), 6) for each in fitted.predict(x[:2])]") == "(3.0, [1.0, 4.0])"
+    )
 
 
 def test_a_failed_cell_brings_back_nothing_and_its_names_stay_there(notebook):
@@ -194,3 +198,16 @@ def test_a_restarted_kernel_gets_its_names_again(notebook):
 def test_ten_thousand_small_names_cross(notebook):
     here(notebook, "for i in range(10_000): globals()[f'v{i}'] = i\nwanted = ' + '.join(f'v{i}' for i in range(10_000))")
     assert there(notebook, "sum([" + ", ".join(f"v{i}" for i in range(10_000)) + "])").result == str(sum(range(10_000)))
+
+
+def test_a_function_that_a_cell_defined_there_sees_a_name_that_changed_here(notebook):
+    here(notebook, "scale = 2")
+    there(notebook, "def scaled(x): return x * scale\ndef twice(x): return scaled(x) * 2\nscaled(1)")
+    here(notebook, "scale = 7")
+    assert there(notebook, "twice(1)").result == "14"
+
+
+def test_names_asked_for_come_back_from_a_failed_cell_too(notebook):
+    cell = notebook.run("%%remote_gpu -o partial\npartial = [1]\n1 / 0")
+    assert cell.error == "ZeroDivisionError"
+    assert here(notebook, "partial") == "[1]"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.contracts.cell import CellContract
-from tests.fakes.notebook import Notebook
+from tests.fakes.notebook import Cell, Notebook
 
 pytestmark = pytest.mark.shared_places
 
@@ -20,8 +21,12 @@ def notebook(module_places, request) -> Iterator[Notebook]:
 
 
 class TestPlainCell(CellContract):
-    """Without front and node half, some things are the plain kernel's own."""
+    """Without front and node half, some things are the plain kernel's own, and names do not cross."""
 
+    def remote(self, notebook: Notebook, code: str, options: str = "", **more: Any) -> Cell:
+        return super().remote(notebook, code, f"--no-sync {options}", **more)
+
+    test_on_makes_following_cells_remote_until_off = None  # such cells have their names cross
     test_text_on_both_streams_keeps_its_order_without_a_flush = None  # the plain kernel's streams know nothing of each other
 
     def test_the_sidebars_choice_is_obeyed_and_the_earlier_session_kept(self, notebook):

@@ -177,7 +177,9 @@ class Crossing:
         changed = [name for name, seal in self._marks.items() if name not in bound and name in namespace and mark(namespace[name]) != seal]
         gone = [name for name in self._before if name not in namespace and not self._own(name)]
         entries: dict[str, Any] = {name: {"kind": "gone"} for name in gone}
-        if not ok:
+        if not ok and take.get("only"):
+            self._variables.tell(bound, entries, take)
+        elif not ok:
             entries.update({name: {"kind": "kept", "reason": "the cell failed"} for name in (*bound, *changed)})
             self._variables.tell((), entries, take)
         elif bound or changed or gone:

@@ -1,0 +1,34 @@
+"""One cell's names on their way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from remote_gpu.capture import Names
+from remote_gpu.fingerprints import Fingerprint
+from remote_gpu.known import Known
+from remote_gpu.shipping import Shipment
+from remote_gpu.summary import Summary
+
+__all__ = ["VALUE_LIMIT", "Crossing"]
+
+VALUE_LIMIT = 8 * 1024**2
+"""Bytes up to which a value comes back as a value; what is larger comes back as a handle, unless ``-o`` names it."""
+
+
+@dataclass(slots=True, eq=False)
+class Crossing:
+    """The names of one cell on their way: `about` and `buffers` are for its request."""
+
+    names: Names
+    known: Known
+    about: dict[str, Any]
+    buffers: list[Any]
+    sent: dict[str, Fingerprint] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    summary: Summary = field(default_factory=Summary)
+    prints: dict[str, Fingerprint] = field(default_factory=dict)
+    shipment: Shipment | None = None
+    results: dict[str, Any] | None = None
+    """Where names are bound, instead of in the notebook: of an operation on a handle."""
