@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +17,8 @@ from remote_gpu.messages import Message
 from remote_gpu.summary import Summary
 
 __all__ = ["Binder", "NotebookClasses"]
+
+_LONGEST_TYPE = 60
 
 
 class NotebookClasses(Mapping[str, type]):
@@ -95,7 +100,7 @@ class Binder:
                 summary.notes.append(f"{name} was changed there (%remote_gpu pull {name})")
                 return True
             self._namespace[name] = self._handle(entry)
-            summary.handles[name] = str(entry.get("type", ""))[:60]
+            summary.handles[name] = str(entry.get("type", "")).rpartition(".")[2][:_LONGEST_TYPE]
         elif kind == "gone":
             self._namespace.pop(name, None)
         elif kind == "module":
@@ -114,10 +119,19 @@ class Binder:
         if wanted is None:
             return
         try:
-            found: Any = importlib.import_module(wanted.module)
+            with _silently():
+                found: Any = importlib.import_module(wanted.module)
             self._namespace[name] = getattr(found, wanted.name) if wanted.name else _bound(found, wanted)
         except Exception as error:  # noqa: BLE001  a module may fail in any way at its import
             summary.notes.append(f"{name} is not available here ({type(error).__name__}: {str(error)[:100]})")
+
+
+@contextlib.contextmanager
+def _silently() -> Iterator[None]:
+    """Nothing is printed meanwhile, and nobody warned: what a module says at its import, the remote one has said already."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _bound(module: Any, wanted: Import) -> Any:

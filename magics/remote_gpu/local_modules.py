@@ -166,6 +166,8 @@ class LocalModules:
         known = self._sources.get(origin)
         if known is not None and (known.mtime_ns, known.size, known.path) == (found.st_mtime_ns, found.st_size, path):
             return known
+        if found.st_size > self.limits.total:  # it is not sent, so it is not read
+            return Source(path, origin, found.st_size, found.st_mtime_ns, "")
         try:
             content = Path(origin).read_bytes()
         except OSError:
@@ -199,21 +201,22 @@ class LocalModules:
         size = sum(each.size for each in found.files.values())
         if size > self.limits.total or len(found.files) > self.limits.files:
             found.note = (
-                f"{top.name} is not sent: {len(found.files)} files, {size / 1e6:.1f} MB, and the limit is {self.limits.files} files, "
-                f"{self.limits.total / 1e6:.1f} MB. Send it with %remote_gpu put, or set JUPYTER_REMOTE_GPU_MODULES_LIMIT (in MB)."
+                f"{top.name} is not sent: {_amount(size, len(found.files))}, and the limit is {_amount(self.limits.total, self.limits.files)}. "
+                "Send it with %remote_gpu put, or set JUPYTER_REMOTE_GPU_MODULES_LIMIT (in MiB)."
             )
             found.files.clear()
 
     def _whole(self, top: Top) -> tuple[list[Source], list[str]]:
-        """All files of a package but the caches, and the names of those that are too large to come along."""
-        sources, left = [], []
+        """All files of a package but the caches (no more are looked at when they are too many), and the data files that are too large."""
+        sources, left, total = [], [], 0
         for folder in top.folders:
             for path, origin, size in _walk(folder, top.name):
                 if size > self.limits.data_file and not path.endswith((".py", *_COMPILED)):
                     left.append(path)
                 elif (source := self._source(path, origin)) is not None:
                     sources.append(source)
-                if len(sources) > self.limits.files or sum(each.size for each in sources[-1:]) > self.limits.total:
+                    total += size
+                if len(sources) > self.limits.files or total > self.limits.total:
                     return sources, left
         return sources, left
 
@@ -326,4 +329,8 @@ def _left_out(name: str, left: list[str], limit: int) -> str:
     if not left:
         return ""
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    return f"{name} is sent without {left[0]}{more}: data files above {limit / 1e6:.1f} MB stay here. Send them with --files."
+    return f"{name} is sent without {left[0]}{more}: data files above {limit / 1024**2:.1f} MiB stay here. Send them with --files."
+
+
+def _amount(size: int, files: int) -> str:
+    return f"{size / 1024**2:.1f} MiB in {files:,} file{'s' if files != 1 else ''}"

@@ -135,7 +135,7 @@ class Shipping:
 
 
 def limits_from(environment: Mapping[str, str]) -> Limits:
-    """The limits, with what the user set: `JUPYTER_REMOTE_GPU_MODULES_LIMIT` in MB for one package, a sixteenth of it for one data file."""
+    """The limits, with what the user set: `JUPYTER_REMOTE_GPU_MODULES_LIMIT` in MiB for one package, a sixteenth of it for one data file."""
     try:
         total = int(float(environment.get(_LIMIT_NAME, "")) * 1024**2)
     except ValueError:

@@ -160,6 +160,14 @@ def test_what_a_cell_imports_from_a_module_is_imported_here_too(notebook, files)
     assert "Handle" in here(notebook, "type(f).__name__")
 
 
+def test_what_a_module_says_at_its_import_is_said_once(notebook, files):
+    files.write("mod_says.py", "import warnings\nprint('loaded')\nwarnings.warn('careful')")
+    cell = there(notebook, "import mod_says")
+    assert cell.stream("stdout") == "loaded\n"
+    assert cell.text.count("careful") == 2  # the warning, and the line of code that it shows
+    assert here(notebook, "mod_says.__name__") == "'mod_says'"
+
+
 def test_a_restarted_kernel_gets_the_modules_again(notebook, files):
     files.write("mod_again.py", "value = 1")
     assert there(notebook, "import mod_again\nmod_again.value").result == "1"

@@ -368,13 +368,15 @@ def test_what_is_too_large_is_said_once_with_the_way_out(folder):
     folder.write(pack__init="")
     folder.file("pack/table.csv", "1" * 200)
     note = shipping.needed({"big"}, "kernel", HERE).notes[0]
-    assert note.startswith("big is not sent: 1 files, 0.0 MB")
+    assert note.startswith("big is not sent: 0.0 MiB in 1 file, and the limit is 0.0 MiB in 3 files. ")
     assert "JUPYTER_REMOTE_GPU_MODULES_LIMIT" in note
     assert shipping.needed({"big"}, "kernel", HERE) is None
     assert files(shipping.needed({"many.a"}, "kernel", HERE)) == ["many/__init__.py", "many/a.py"]
+    folder.write(wide__init="", wide__a="#" * 600, wide__b="#" * 600)
+    assert files(shipping.needed({"wide.a"}, "kernel", HERE)) == ["wide/__init__.py", "wide/a.py"]
     shipment = shipping.needed({"pack"}, "kernel", HERE)
     assert files(shipment) == ["pack/__init__.py"]
-    assert shipment.notes == ("pack is sent without pack/table.csv: data files above 0.0 MB stay here. Send them with --files.",)
+    assert shipment.notes == ("pack is sent without pack/table.csv: data files above 0.0 MiB stay here. Send them with --files.",)
 
 
 def test_the_limit_is_raised_by_a_variable():
