@@ -33,13 +33,17 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an execution. `ename`, `evalue` and `traceback` are the remote error's; `reason` is why a kernel died."""
+    """The end of an execution. `ename`, `evalue` and `traceback` are the remote error's; `reason` is why a kernel died.
+
+    `shown`: the cell has said what went wrong by itself, as text (a mistyped magic) or in the debugger, or output followed the error.
+    """
 
     result: Result
     ename: str = ""
     evalue: str = ""
     traceback: tuple[str, ...] = ()
     reason: str = ""
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ class Execution:
         if status in ("aborted", "abort"):
             return (*self._held_error(), Finished(Outcome(Result.ABORTED)))
         error = {**reply, **(self._error.content if self._error is not None else {})}
-        outcome = Outcome(Result.ERROR, str(error.get("ename", "Error")), str(error.get("evalue", "")), tuple(error.get("traceback") or ()))
+        traceback = tuple(error.get("traceback") or ())
+        shown = self._error is None and "user_expressions" in reply  # a reply that IPython made: it shows what it wants to be seen
+        outcome = Outcome(Result.ERROR, str(error.get("ename", "Error")), str(error.get("evalue", "")), traceback, shown=shown)
         return (*_payload(reply), Finished(outcome))
 
     def _died(self, content: dict[str, Any]) -> Sequence[Effect]:

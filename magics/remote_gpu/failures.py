@@ -20,6 +20,8 @@ class CellError(RemoteGpuError):
     ename: str = ""
     evalue: str = ""
     remote_traceback: tuple[str, ...] = ()
+    shown: bool = False
+    """Whether the cell has shown it already, so that the local shell has nothing to add (see `RemoteGpu`)."""
 
     def __init__(self) -> None:
         # Not through the chain: a namesake such as UnicodeDecodeError wants arguments that did not cross the wire.
@@ -53,6 +55,7 @@ def remote_error(outcome: Outcome) -> BaseException:
         "ename": outcome.ename,
         "evalue": outcome.evalue,
         "remote_traceback": outcome.traceback,
+        "shown": outcome.shown,
     }
     bases: tuple[type, ...] = (CellError,)
     if (

@@ -85,7 +85,7 @@ class Connection:
         content = {
             "code": code,
             "silent": False,
-            "store_history": False,
+            "store_history": True,
             "user_expressions": {},
             "allow_stdin": allow_stdin,
             "stop_on_error": False,

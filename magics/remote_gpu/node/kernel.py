@@ -32,7 +32,7 @@ from traitlets.config import Config
 
 from remote_gpu.node.asks import answer
 from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
-from remote_gpu.node.spawn import keep_only, replace_environment
+from remote_gpu.node.spawn import keep_only, make_files_as_the_user_wants, replace_environment
 from remote_gpu.node.turns import NOT_BEGUN, Turns
 
 __all__ = ["RemoteKernel", "RemoteKernelApp", "become_kernel"]
@@ -173,6 +173,8 @@ class RemoteKernel(IPythonKernel):
             return
         before = shell.execution_count
         shell.execution_count = count
+        for inputs in (shell.history_manager.input_hist_parsed, shell.history_manager.input_hist_raw):
+            inputs.extend([""] * (count - len(inputs)))  # cells that ran elsewhere: In[n] is the notebook's cell n
         try:
             yield
         finally:
@@ -258,6 +260,7 @@ def _prepare(connection_file: Path, incarnation: int, life: int) -> RemoteKernel
     side = str(connection_file.parent / f"k{incarnation}-6")
     config = Config()
     config.HistoryManager.hist_file = ":memory:"  # nothing typed rests on a disk; no lock on a shared home
+    config.HistoryManager.db_cache_size = 1_000_000  # nor written to memory twice: `In` and %history read lists
     return RemoteKernelApp.instance(config=config, connection_file=str(connection_file), side_socket=side, parent_handle=os.getppid())
 
 
@@ -273,6 +276,8 @@ def become_kernel(connection_file: Path, environment: dict[str, str], bundle: st
         os.setpgid(0, 0)
         keep_only(ready, life)
         replace_environment(environment)
+        make_files_as_the_user_wants()
+        sys.argv[:] = [str(Path(ipykernel.__file__).parents[1] / "ipykernel_launcher.py"), "-f", str(connection_file)]  # a plain kernel's
         app = _prepare(connection_file, incarnation, life)
         app.ready = ready
         app.initialize([])

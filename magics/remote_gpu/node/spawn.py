@@ -23,6 +23,8 @@ __all__ = [
     "give_back_memory",
     "keep_only",
     "kill_children",
+    "make_files_as_the_user_wants",
+    "make_private_files",
     "point_to",
     "replace_environment",
     "start_time",
@@ -32,6 +34,7 @@ __all__ = [
 _EXEC_NAMES = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME")
 _EXEC_PREFIXES = ("LC_", "LD_", "DYLD_", "MALLOC_", "PYTHONUSER", "PYTHONNOUSER", "PYTHONUTF8", "PYTHONHASHSEED")
 _OWN_NAMES = ("JUPYTER_REMOTE_GPU_FOLDER",)
+_umasks: list[int] = []
 
 
 def bundle_path() -> str:
@@ -92,6 +95,17 @@ def keep_only(*descriptors: int) -> None:
                 os.close(descriptor)
             except OSError:  # the listing's own
                 continue
+
+
+def make_private_files() -> None:
+    """From now on, what this process and its children write is the user's alone."""
+    _umasks.append(os.umask(0o077))
+
+
+def make_files_as_the_user_wants() -> None:
+    """Take `make_private_files` back, in a child that runs the user's code."""
+    if _umasks:
+        os.umask(_umasks[0])
 
 
 def detach_stdio(log: Path | None) -> None:

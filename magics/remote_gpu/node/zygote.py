@@ -28,7 +28,7 @@ from remote_gpu.folders import private_folder
 from remote_gpu.node import sessions
 from remote_gpu.node.gpus import Gpu, all_gpus, gpu_report
 from remote_gpu.node.names import LOG_NAME
-from remote_gpu.node.spawn import detach_stdio, keep_only, replace_environment, zygote_path
+from remote_gpu.node.spawn import detach_stdio, keep_only, make_private_files, replace_environment, zygote_path
 
 if TYPE_CHECKING:
     from remote_gpu.node.supervisor import Supervisor
@@ -262,7 +262,7 @@ def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[S
     private_folder(folder)
     replace_environment(environment)
     cwd = _enter(request.get("cwd"))
-    os.umask(0o077)
+    make_private_files()
     if detached:
         detach_stdio(folder / LOG_NAME)
     plan = SessionPlan(
