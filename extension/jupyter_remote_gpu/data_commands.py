@@ -60,6 +60,27 @@ class DataCommand:
         """Whether the command is over."""
         return self._process.returncode is not None
 
+    async def spoken(self, limit: float = 60.0) -> None:
+        """Wait until the command says something, and leave that in the stream. Raises `LinkProblem`, with its last words when it ended."""
+        connection, loop = self._connection, asyncio.get_running_loop()
+        if connection is None:
+            return
+        connection.setblocking(False)
+        heard = asyncio.Event()
+        loop.add_reader(connection, heard.set)
+        try:
+            async with asyncio.timeout(limit):
+                await heard.wait()
+            if not connection.recv(1, socket.MSG_PEEK):
+                raise LinkProblem(await self.wait() or f"The command {self._name} ended without a word.")
+        except TimeoutError as error:
+            raise LinkProblem(f"The command {self._name} said nothing for {limit:g} s.") from error
+        except ConnectionError as error:
+            raise LinkProblem(await self.wait() or f"The command {self._name} ended: {error}.") from error
+        finally:
+            loop.remove_reader(connection)
+        connection.setblocking(True)
+
     def take(self) -> socket.socket:
         """The stream's other end; it belongs to the caller, and its closing ends the command."""
         if self._connection is None:

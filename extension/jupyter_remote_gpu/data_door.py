@@ -1,7 +1,7 @@
 """The door for data: a private socket beside the gateway's own, where a notebook gets the descriptor of a stream to a node.
 
-A connection says in one line of JSON which attachment asks, and gets one byte with a descriptor, or a problem. HTTP cannot carry descriptors. The
-connection stays open as long as the client likes; when the command behind the stream fails, its last words come as one more line.
+A connection says in one line of JSON which attachment asks, and gets one byte with a descriptor, or a problem: also when the command behind
+the stream ended at once, with its last words. HTTP cannot carry descriptors.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class DataDoor:
             try:
                 _check(peer)
                 stream = await self._open(json.loads(await loop.sock_recv(peer, _LINE_LIMIT)))
+                await stream.spoken()
             except RemoteGpuError as error:
                 await _say(peer, error.problem())
                 return
@@ -85,9 +86,8 @@ class DataDoor:
                 return
             with stream.take() as taken, contextlib.suppress(OSError):
                 socket.send_fds(peer, [b"."], [taken.fileno()])
-            if said := await stream.wait():
-                self._log.info("A data stream ended: %s", said)
-                await _say(peer, {"reason": "link", "title": said})
+        if said := await stream.wait():
+            self._log.info("A data stream ended: %s", said)
 
     async def _open(self, asked: dict[str, Any]) -> DataCommand:
         session, attachment = self._sessions.peek(str(asked.get("session"))), str(asked.get("attachment"))

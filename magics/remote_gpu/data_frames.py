@@ -52,6 +52,7 @@ class Op(IntEnum):
     READ = 15
     CONTENT = 16
     PART = 17
+    NAME = 18
 
 
 class Message(NamedTuple):

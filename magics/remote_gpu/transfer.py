@@ -10,16 +10,15 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import xxhash
-
+from remote_gpu.addresses import address
 from remote_gpu.channel import Channel, Progress, fresh
 from remote_gpu.data_frames import Op
 from remote_gpu.errors import AccessRefused, BadFrame, LinkProblem, RemoteGpuError, VersionMismatch
 from remote_gpu.packing import Packing
+from remote_gpu.sending import Sending
 
 __all__ = ["Fetched", "Transfers"]
 
@@ -28,7 +27,6 @@ _Result = TypeVar("_Result")
 _DELAYS = (0.0, 0.1, 0.3, 1.0, 3.0)
 """Seconds before each further attempt that follows one without progress."""
 
-_SEGMENT = 32 << 20
 _FINAL = (VersionMismatch, AccessRefused)
 
 
@@ -61,6 +59,7 @@ class Transfers:
         self._channel: Channel | None = None
         self._moves = 0
         self._packing = Packing()
+        self._unfinished: dict[str, str] = {}
 
     def close(self) -> None:
         """Let go of the stream; the next call opens another."""
@@ -79,23 +78,19 @@ class Transfers:
 
     def address(self, view: memoryview) -> str:
         """The address that `view` has in this node's store: 32 hexadecimal digits."""
-        return _digest(view, self.attempts(lambda channel: channel.seed))
+        return address(view, self.attempts(lambda channel: channel.seed))
 
     def put_missing(self, views: Sequence[memoryview], progress: Progress | None = None) -> list[str]:
         """Have the node keep all `views` (contiguous bytes); returns their addresses.
 
         Raises `NoRoom` before anything is sent, `SessionEnded`, and `LinkProblem` when the stream cannot be had again.
         """
-        known: tuple[int, list[str]] | None = None
-
-        def attempt(channel: Channel) -> list[str]:
-            nonlocal known
-            if known is None or known[0] != channel.seed:
-                known = channel.seed, [_digest(view, channel.seed) for view in views]
-            self._send_missing(channel, dict(zip(known[1], views, strict=True)), progress)
-            return known[1]
-
-        return self.attempts(attempt)
+        sending = Sending(views, self._packing, self.moved, progress, self._unfinished)
+        try:
+            return self.attempts(sending.attempt)
+        except BaseException:
+            sending.leave()
+            raise
 
     def fetch(self, wanted: Any, progress: Progress | None = None) -> Fetched:
         """An object of the node's kernel, by what its `encode` knows it by (the id of a handle).
@@ -111,30 +106,6 @@ class Transfers:
                     self._channel.send(Op.GOT, {"ticket": arriving.ticket})
                 except RemoteGpuError:
                     self.close()
-
-    def _send_missing(self, channel: Channel, blobs: Mapping[str, memoryview], progress: Progress | None) -> None:
-        asked = [[digest, len(view)] for digest, view in blobs.items()]
-        have = channel.ask(Op.HAVE, {"blobs": asked}, Op.HAD).meta.get("have")
-        if not isinstance(have, list) or len(have) != len(asked):
-            raise BadFrame("The node did not say which blobs it has.")
-        total = sum(len(view) for view in blobs.values())
-        done = sum(have)
-        for (digest, view), offset in zip(blobs.items(), have, strict=True):
-            if offset == len(view) and (view or offset):
-                continue
-            before = done
-
-            def told(sent: int, before: int = before) -> None:
-                self.moved()
-                if progress is not None:
-                    progress(before + sent, total)
-
-            self._packing.send(channel, digest, view, offset, told)
-            done += len(view) - offset
-        if done != sum(have) or not total:
-            channel.ask(Op.SYNC, {}, Op.DONE)
-        if progress is not None:
-            progress(total, total)
 
     def _receive(self, channel: Channel, arriving: _Arriving, progress: Progress | None) -> Fetched:
         question = {"ticket": arriving.ticket, "wanted": arriving.wanted, "offset": arriving.done, "generation": arriving.generation}
@@ -196,13 +167,3 @@ class Transfers:
             except BaseException:  # Ctrl-C in the middle of a message: the stream cannot be used any more
                 self.close()
                 raise
-
-
-def _digest(view: memoryview, seed: int) -> str:
-    """XXH3-128 with `seed`; above 32 MiB that of the segments' digests, which are computed side by side."""
-    if len(view) <= _SEGMENT:
-        return xxhash.xxh3_128_hexdigest(view, seed)
-    pieces = [view[start : start + _SEGMENT] for start in range(0, len(view), _SEGMENT)]
-    with ThreadPoolExecutor(4) as pool:
-        digests = list(pool.map(lambda piece: xxhash.xxh3_128_digest(piece, seed), pieces))
-    return xxhash.xxh3_128_hexdigest(b"".join(digests), seed)

@@ -22,7 +22,7 @@ from jupyter_remote_gpu.models import AllocationState
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.wishes import Wish
 from remote_gpu.data_door import connect_data
-from remote_gpu.errors import GatewayUnavailable, NoDataStream, UnknownAttachment, UnknownSession, UsageProblem, from_problem
+from remote_gpu.errors import GatewayUnavailable, LinkProblem, NoDataStream, UnknownAttachment, UnknownSession, UsageProblem, from_problem
 from remote_gpu.node import blobs
 from remote_gpu.transfer import Transfers
 
@@ -108,6 +108,19 @@ async def test_a_cluster_without_a_data_stream_says_so(places):
         with pytest.raises(NoDataStream, match="local"):
             await asyncio.to_thread(connect_data, parts.socket, session.id, "one")
         del parts.sessions.attachment
+
+
+async def test_a_command_that_ends_at_once_is_quoted_with_its_last_words(places):
+    cluster = local()
+    async with gateway(places, cluster) as parts:
+        session, attachment = await attached(parts)
+        code = "import sys; sys.exit('This node has no room for Python.')"
+        cluster._quick_command = lambda *_: [sys.executable, "-I", "-S", "-c", code]
+        with pytest.raises(LinkProblem, match=r"exit status 1\. It said: This node has no room for Python"):
+            await asyncio.to_thread(connect_data, parts.socket, session.id, attachment.id)
+        cluster._quick_command = lambda *_: ["/no/such/python"]
+        with pytest.raises(LinkProblem, match="/no/such/python cannot be run"):
+            await asyncio.to_thread(connect_data, parts.socket, session.id, attachment.id)
 
 
 async def test_nonsense_at_the_door_is_answered_with_a_problem(places):

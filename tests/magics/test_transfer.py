@@ -12,11 +12,12 @@ import pytest
 from tests.fakes.data import DataNode, data_node
 
 from remote_gpu import channel as channel_module
+from remote_gpu.addresses import Rolling, address
 from remote_gpu.data_frames import Op
 from remote_gpu.errors import BadFrame, KernelDied, LinkProblem, NoRoom, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.node import blobs
 from remote_gpu.packing import Packing
-from remote_gpu.transfer import Transfers, _digest
+from remote_gpu.transfer import Transfers
 
 MB = 1 << 20
 
@@ -76,12 +77,31 @@ def test_another_session_of_the_node_does_not_send_it_again(node):
 
 def test_the_address_depends_on_every_byte_and_on_the_stores_secret():
     large = bytearray(70 * MB)
-    before = _digest(memoryview(large), 7)
+    before = address(memoryview(large), 7)
     for place in (0, 33 * MB, 70 * MB - 1):
         large[place] ^= 1
-        assert _digest(memoryview(large), 7) != before
+        assert address(memoryview(large), 7) != before
         large[place] ^= 1
-    assert _digest(memoryview(large), 7) == before != _digest(memoryview(large), 8)
+    assert address(memoryview(large), 7) == before != address(memoryview(large), 8)
+
+
+@pytest.mark.parametrize("size", [32 * MB + 1, 64 * MB, 70 * MB])
+def test_an_address_that_is_computed_while_sending_is_the_same(size):
+    view = memoryview(os.urandom(MB) * 71)[:size]
+    rolling = Rolling(view, 5)
+    for end in (1, 5 * MB, 33 * MB if size > 33 * MB else 32 * MB, size):
+        rolling.sent(end)
+    assert rolling.address() == address(view, 5)
+
+
+def test_a_large_new_view_is_found_by_its_address_afterwards(node):
+    views = [memoryview(os.urandom(MB) * 40), memoryview(os.urandom(MB) * 41), memoryview(os.urandom(MB) * 41)]
+    digests = node.transfers.put_missing(views)
+    assert digests == [node.transfers.address(view) for view in views]
+    assert all(bytes(blobs.mapped(digest, len(view))) == view for digest, view in zip(digests, views, strict=True))
+    sent = blob_messages(node)
+    assert node.transfers.put_missing(views[::-1]) == digests[::-1]
+    assert sent == []
 
 
 def test_progress_rises_to_the_whole(node):
@@ -146,7 +166,7 @@ def test_an_object_that_is_too_large_is_refused_before_a_byte_of_it_is_sent(node
         def __len__(self) -> int:
             return size
 
-    monkeypatch.setattr("remote_gpu.transfer._digest", lambda *_: "0" * 32)
+    monkeypatch.setattr("remote_gpu.sending.address", lambda *_: "0" * 32)
     with pytest.raises(NoRoom, match=r"The node has no room: 1126 TB are to be sent, and it can take .* on disk"):
         node.transfers.put_missing([Huge()])
     assert sent == []

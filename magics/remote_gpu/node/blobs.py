@@ -155,6 +155,19 @@ class Store:
         place = self._wanted.pop(name, None) or self.places[-1]
         landing.finish(os.path.join(place.folder, name))
 
+    def count(self, sizes: Iterable[int]) -> list[int]:
+        """How many blobs, whole or begun, there are of each size."""
+        names = [name for place in self.places for _, _, name in place.entries()]
+        there = [name.partition("-")[2].partition(_PART)[0] for name in names]
+        return [there.count(str(size)) for size in sizes]
+
+    def rename(self, name: str, digest: str, size: int) -> None:
+        """Give a blob that arrived under the address `name` its own. Raises `UsageProblem` when it is not here."""
+        old, new = self.path(name, size), _name(digest, size)
+        if old is None:
+            raise UsageProblem("A blob that is not here was to be named.")
+        os.replace(old, os.path.join(os.path.dirname(old), new))
+
     def close(self) -> None:
         """Let go of what is under way; the partial blobs stay for the next attempt."""
         for landing in self._landings.values():

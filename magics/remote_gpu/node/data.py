@@ -69,6 +69,7 @@ class _Serving:
         self._answers: dict[int, Callable[[Message], None]] = {
             Op.HAVE: self._have,
             Op.PUT: self._put,
+            Op.NAME: self._name,
             Op.SYNC: self._sync,
             Op.FETCH: self._fetch,
             Op.GOT: self._got,
@@ -139,8 +140,16 @@ class _Serving:
     # blobs
 
     def _have(self, message: Message) -> None:
+        if "sizes" in message.meta:
+            sizes = [int(size) for size in message.meta["sizes"]]
+            self._attempt(Op.HAD, lambda: {"have": self._blobs.count(sizes)})
+            return
         asked = [(str(digest), int(size)) for digest, size in message.meta["blobs"]]
         self._attempt(Op.HAD, lambda: {"have": self._blobs.expect(asked)})
+
+    def _name(self, message: Message) -> None:
+        """The address of a blob that arrived under another name. Not answered, as PUT is not."""
+        self._blobs.rename(str(message.meta["blob"]), str(message.meta["address"]), int(message.meta["size"]))
 
     def _put(self, message: Message) -> None:
         """A part of a blob. Nothing is answered; what goes wrong ends the stream, for what follows would be of no use."""
