@@ -55,7 +55,8 @@ class Operations:
         """The result of `operation` on the remote value: a value if it is small, else a handle. Raises what it raised there."""
         self._check()
         crossing = self._sync.crossing(self._known, self._sync.analysed(""))
-        crossing.results = results = {}
+        results: dict[str, Any] = {}
+        crossing.results = results
         operate: dict[str, Any] = {"handle": handle_id, "operation": operation}
         if args or kwargs:
             operate["give"] = self._given(crossing, {"args": args, "kwargs": kwargs})

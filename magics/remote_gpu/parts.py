@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from remote_gpu.arguments import CellLine, Place
+from remote_gpu.arguments import CellLine, Place, Verb
 from remote_gpu.background import Background
 from remote_gpu.carriers import Carriers
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
+from remote_gpu.files_verbs import FilesVerbs
 from remote_gpu.gateway import Gateway
 from remote_gpu.handles import Handle, make_handle
 from remote_gpu.jobs import Job
@@ -46,14 +47,24 @@ class Parts:
         self.runs = Runs(self.cells, self.sync)
         self.background = Background(shell, self.sessions, self.cells, self.sync, self._output)
         names = NamesVerbs(self.sessions, self.runs, self.sync, self._output)
-        self.verbs = Verbs(self.sessions, self.cells, self._output, following, names, QueueVerbs(self.sessions, self.background))
+        self.files = FilesVerbs(self.sessions, self.carriers)
+        others = {
+            Verb.PUSH: names.push,
+            Verb.PULL: names.pull,
+            Verb.VARS: names.listing,
+            Verb.PUT: self.files.put,
+            Verb.GET: self.files.get,
+        }
+        self.verbs = Verbs(self.sessions, self.cells, self._output, following, QueueVerbs(self.sessions, self.background), others)
 
     def run_cell(self, line: CellLine, first_line: str | None, body: str) -> Job | None:
         """Run a cell; one in the background gives its job. `first_line` is the magic line that was taken off it, or None."""
         code = body if first_line is None else numbered(first_line, body)
+        attached = self.sessions.of_cell(line.place)
+        self.files.with_cell(attached, line.files)
         if line.background:
-            return self.background.start(self.sessions.of_cell(line.place), code, body, line)
-        self.runs.run(self.sessions.of_cell(line.place), code, body, line)
+            return self.background.start(attached, code, body, line)
+        self.runs.run(attached, code, body, line)
         return None
 
     def end_own(self) -> None:

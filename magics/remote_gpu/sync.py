@@ -224,7 +224,7 @@ class Sync:
         packed = self.packed(attached, encoded, len(crossing.buffers))
         crossing.about["give"] = dict(packed.manifest)
         crossing.buffers += packed.buffers
-        crossing.summary.sent = list(encoded.names)
+        crossing.summary.sent = [name for name in encoded.names if not isinstance(values[name], types.ModuleType)]
         crossing.summary.sent_bytes = packed.size
 
     def _take(self, crossing: Crossing, names: Names, line: CellLine) -> None:

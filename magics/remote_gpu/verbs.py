@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from remote_gpu.arguments import LINE_USAGE, LineError, Place, Verb, VerbLine, nearest
@@ -12,13 +12,14 @@ from remote_gpu.cursors import last_seen, newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
-from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.output import Output
 from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
 
 __all__ = ["Verbs", "table"]
+
+_SOON = 2.0
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -28,8 +29,16 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
 
 
+def folder_of(attached: Attached) -> str:
+    """The session's working folder as its kernel says it, "" when it does not answer soon."""
+    said = attached.connection.request("remote_gpu_request", {"ask": "hello"}, timeout=_SOON, control=True)
+    return str((said or {}).get("cwd", ""))
+
+
 class Verbs:
-    """The commands of one notebook kernel. `following` switches remote cells on (a `Place`) and off (None)."""
+    """The commands of one notebook kernel. `following` switches remote cells on (a `Place`) and off (None); `others` are
+    commands that answer with a text.
+    """
 
     def __init__(
         self,
@@ -37,11 +46,11 @@ class Verbs:
         cells: Cells,
         output: Output,
         following: Callable[[Place | None], None],
-        names: NamesVerbs,
         queue: QueueVerbs,
+        others: Mapping[Verb, Callable[[VerbLine], str]],
     ) -> None:
-        self._names = names
         self._queue = queue
+        self._others = others
         self._sessions = sessions
         self._cells = cells
         self._output = output
@@ -62,17 +71,14 @@ class Verbs:
             Verb.LOGS: self._logs,
             Verb.ON: self._on,
             Verb.OFF: self._off,
-            Verb.PUSH: lambda line: _say(self._names.push(line)),
-            Verb.PULL: lambda line: _say(self._names.pull(line)),
             Verb.QUEUE: lambda line: self._queue.show(self._named(line)),
             Verb.CANCEL: lambda line: self._queue.cancel(line, self._named),
-            Verb.VARS: lambda line: _say(self._names.listing(line)),
             Verb.HELP: lambda _: _say(LINE_USAGE),
         }
-        action = actions.get(line.verb)
-        if action is None:
-            raise LineError(f"%remote_gpu {line.verb} does not work yet in this version.")
-        action(line)
+        if line.verb in self._others:
+            _say(self._others[line.verb](line))
+        else:
+            actions[line.verb](line)
 
     def _status(self, line: VerbLine) -> None:
         if line.name:
@@ -86,6 +92,8 @@ class Verbs:
         for each in attached:
             info = self._sessions.gateway.session(each.info.id)
             _say(self._described(info))
+            if folder := folder_of(each):
+                _say(f"  working folder {folder}")
             if each.left is not None and each.left.outcome is None:
                 _say(f"  A cell was left running there: %remote_gpu attach {info.name}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.metadata
+import os
 import platform
 import sys
 import sysconfig
@@ -31,6 +32,7 @@ def _hello(variables: Variables, content: dict[str, Any]) -> dict[str, Any]:
         "python": [*sys.version_info[:3]],
         "implementation": platform.python_implementation(),
         "executable": sys.executable,
+        "cwd": os.getcwd(),  # noqa: PTH109  a path object is no JSON
         "platform": sysconfig.get_platform(),
         "extensions": importlib.machinery.EXTENSION_SUFFIXES,
         "packages": {str(name): _version(str(name)) for name in packages},
