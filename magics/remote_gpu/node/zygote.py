@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from remote_gpu.errors import NoKernelPackage, RemoteGpuError, StartFailed
-from remote_gpu.folders import private_folder
+from remote_gpu.folders import node_folder, private_folder
 from remote_gpu.node import sessions
 from remote_gpu.node.gpus import Gpu, all_gpus, gpu_report
 from remote_gpu.node.names import LOG_NAME
@@ -261,7 +261,7 @@ def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[S
     environment = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
     private_folder(folder)
     replace_environment(environment)
-    cwd = _enter(request.get("cwd"))
+    cwd = _enter(request.get("cwd"), folder.name)
     make_private_files()
     if detached:
         detach_stdio(folder / LOG_NAME)
@@ -277,15 +277,13 @@ def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[S
     return supervisor, {**sessions.write_state(folder, folder.name, cwd), "folder": str(folder)}
 
 
-def _enter(cwd: str | None) -> str:
-    """Go to `cwd`, or to the home folder when it does not exist here; returns where we are."""
-    for folder in (cwd, os.environ.get("HOME"), "/"):
-        if folder:
-            try:
-                os.chdir(folder)
-            except OSError:
-                continue
-            break
+def _enter(cwd: str | None, session: str) -> str:
+    """Go to `cwd`, or to a folder of the session's own when there is none such here; returns where we are."""
+    if cwd:
+        with contextlib.suppress(OSError):
+            os.chdir(cwd)
+            return str(Path.cwd())
+    os.chdir(node_folder("w", session))
     return str(Path.cwd())
 
 
