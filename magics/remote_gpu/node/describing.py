@@ -22,8 +22,8 @@ _ARRAYS = frozenset({"numpy", "torch", "jax", "jaxlib", "cupy", "pandas", "polar
 _SIZED = (str, bytes, bytearray, int, float, complex, bool, type(None))
 
 
-class _Slow(Exception):
-    """A repr took too long."""
+class _Slow(BaseException):
+    """A repr took too long. Not an Exception: nobody on the way out may take it for the value's own."""
 
 
 class _Repr(reprlib.Repr):
