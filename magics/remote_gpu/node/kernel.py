@@ -9,10 +9,13 @@ Imports ipykernel, so only a process that has it preloaded imports this module.
 
 from __future__ import annotations
 
+import ast
 import atexit
+import builtins
 import contextlib
 import fcntl
 import functools
+import getpass
 import os
 import signal
 import sys
@@ -31,13 +34,20 @@ from traitlets import Float, Type, Unicode
 from traitlets.config import Config
 
 from remote_gpu.node.asks import answer
+from remote_gpu.node.cancels import NOT_BEGUN
 from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
 from remote_gpu.node.spawn import keep_only, make_files_as_the_user_wants, replace_environment
-from remote_gpu.node.turns import NOT_BEGUN, Turns
+from remote_gpu.node.turns import Turns
+from remote_gpu.node.variables import Variables
 
 __all__ = ["RemoteKernel", "RemoteKernelApp", "become_kernel"]
 
 _EXIT_FAILED = 70
+_NUDGES = (0.001, 0.01, 0.1)  # seconds
+
+
+def _nobody_to_ask(prompt: object = "", *_: Any, **__: Any) -> str:
+    raise StdinNotImplementedError(f"Nobody can answer {prompt!r}: this cell runs in the background.")
 
 
 class RemoteKernel(IPythonKernel):
@@ -45,21 +55,35 @@ class RemoteKernel(IPythonKernel):
 
     _execute_sleep = Float(0.0)  # the plain kernel's pause against lost output; here nothing is lost
     session: Any
+    shell: Any
+    control_thread: Any
     io_loop: Any
     _aborts: str | None = None
     control_msg_types = [*IPythonKernel.control_msg_types, "remote_gpu_request"]  # noqa: RUF012  as the plain kernel has it
 
     @functools.cached_property
-    def variables(self) -> Any:
+    def variables(self) -> Variables:
         """The user's names."""
-        from remote_gpu.node.variables import Variables
-
         return Variables(self.shell, self._publish)
 
     def start(self) -> None:
         """Serve; an interrupt wakes a loop that waits with a cell for its ``await``, which it does not by itself."""
         super().start()
         self.io_loop.asyncio_loop.add_signal_handler(signal.SIGURG, lambda: None)  # any handler has all signals wake the loop
+        signal.siginterrupt(signal.SIGURG, True)
+        run, interrupted = self.shell.run_ast_nodes, ast.parse("raise KeyboardInterrupt").body
+
+        async def run_ast_nodes(nodes: Any, *args: Any, **kwargs: Any) -> Any:
+            stop = threading.current_thread() is threading.main_thread() and self.turns.starts()
+            return await run(interrupted if stop else nodes, *args, **kwargs)
+
+        self.shell.run_ast_nodes = run_ast_nodes
+
+    def _send_interrupt_children(self) -> None:
+        """Interrupt. A signal that comes just as Python begins to wait for a lock is not noticed before the next one, so there is one."""
+        super()._send_interrupt_children()
+        for delay in _NUDGES:
+            self.control_thread.io_loop.call_later(delay, signal.pthread_kill, threading.main_thread().ident, signal.SIGURG)
 
     @property
     def _aborting(self) -> bool:
@@ -121,20 +145,11 @@ class RemoteKernel(IPythonKernel):
             return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "execution_count": self.execution_count}
         return reply
 
-    def raw_input(self, prompt: str = "") -> str:
-        """Ask the user for a line; a background cell cannot."""
-        self._refuse_to_ask("input()")
-        return str(super().raw_input(prompt))
-
-    def getpass(self, prompt: str = "", *args: Any, **kwargs: Any) -> str:
-        """Ask the user for a password; a background cell cannot."""
-        self._refuse_to_ask("getpass()")
-        return str(super().getpass(prompt, *args, **kwargs))
-
-    def _refuse_to_ask(self, what: str) -> None:
+    def _forward_input(self, allow_stdin: bool = False) -> None:
+        super()._forward_input(allow_stdin)
         about = (self.get_parent("shell").get("metadata") or {}).get("remote_gpu")
         if isinstance(about, dict) and "job" in about:
-            raise StdinNotImplementedError(f"{what} has nobody to ask: this cell runs in the background.")
+            builtins.input = getpass.getpass = _nobody_to_ask  # the plain kernel puts them back
 
     def _publish(self, msg_type: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Send one iopub message that belongs to the running cell."""
