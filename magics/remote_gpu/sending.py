@@ -51,8 +51,8 @@ class Sending:
     def attempt(self, channel: Channel) -> list[str]:
         """Send what is missing; returns the addresses of all views."""
         if self._seed != channel.seed:
-            self._seed = channel.seed
             self._blobs = self._named(channel)
+            self._seed = channel.seed
         wanted = {blob.name: blob for blob in self._blobs}
         asked = [[name, len(blob.view)] for name, blob in wanted.items()]
         have = _numbers(channel.ask(Op.HAVE, {"blobs": asked}, Op.HAD).meta.get("have"), len(asked))

@@ -104,6 +104,14 @@ def test_a_large_new_view_is_found_by_its_address_afterwards(node):
     assert sent == []
 
 
+def test_a_stream_that_died_in_the_meantime_is_replaced_before_the_first_question(node):
+    node.transfers.put_missing([content(10)])
+    node.kill()
+    view = memoryview(os.urandom(MB) * 40)
+    (digest,) = node.transfers.put_missing([view])
+    assert bytes(blobs.mapped(digest, len(view))) == view
+
+
 def test_progress_rises_to_the_whole(node):
     seen: list[tuple[int, int]] = []
     node.transfers.put_missing([content(3 * MB), content(2 * MB, 2)], lambda done, total: seen.append((done, total)))
