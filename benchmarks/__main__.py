@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.report import Row, save, table
 
-CASES = ("cells", "capture", "starts", "memory")
+CASES = ("cells", "capture", "starts", "memory", "widgets")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from jupyter_remote_gpu import __version__, adoption, events
 from jupyter_remote_gpu.gateway import GatewayParts, build
 from jupyter_remote_gpu.handlers import ROUTES
 from jupyter_remote_gpu.headless_server import HeadlessServer
+from jupyter_remote_gpu.prompt import without_delay
 from jupyter_remote_gpu.settings import RemoteGpu
 from remote_gpu import discovery
 from remote_gpu.errors import NotWritable, RemoteGpuError
@@ -71,6 +72,8 @@ class RemoteGpuApp(ExtensionApp):
     def initialize_settings(self) -> None:
         """Let other parts of this server find the gateway."""
         self.settings["remote_gpu"] = self.gateway
+        if kernels := self.settings.get("kernel_websocket_connection_class"):
+            self.settings["kernel_websocket_connection_class"] = without_delay(kernels)
 
     def _listen(self, parts: GatewayParts) -> None:
         """Open the Unix socket now, so that whoever reads the runtime file can connect; requests wait for the loop."""
