@@ -222,12 +222,12 @@ async def test_the_queue_shows_each_waiting_cell_without_its_code_and_cancels_on
         (second, "waiting", "night.ipynb"),
         (third, "waiting", "night.ipynb"),
     ]
-    for cell, was in ((second, "waiting"), (first, "running"), ("unknown", "over")):
+    for cell, was in ((second, "waiting"), (first, "running"), ("unknown", "waiting")):
         answer = await server.unix("DELETE", f"/remote-gpu/sessions/night/queue/{cell}")
         check(answer.json, "CancelledCell")
         assert answer.json == {"id": cell, "was": was}
     replies = [(await client.get_shell_msg(timeout=30))["content"] for _ in range(3)]
-    assert [reply.get("ename") for reply in replies] == ["KeyboardInterrupt", "Cancelled", None]
+    assert [reply.get("ename") for reply in replies] == ["Cancelled", "KeyboardInterrupt", None]
     client.stop_channels()
     assert (await server.unix("GET", "/remote-gpu/sessions/none/queue")).status == 404
     await server.unix("DELETE", "/remote-gpu/sessions/night")

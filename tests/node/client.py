@@ -235,9 +235,10 @@ class Client:
         send: bool = True,
         metadata: dict[str, Any] | None = None,
         buffers: list[bytes] | None = None,
+        identity: str = "",
     ) -> str:
         """Send a message; returns its msg_id."""
-        identity = uuid.uuid4().hex
+        identity = identity or uuid.uuid4().hex
         header = {
             "msg_id": identity,
             "msg_type": kind,

@@ -10,16 +10,16 @@ import time
 
 import pytest
 
-from remote_gpu.frames import Lane
+from remote_gpu.frames import Kind, Lane, encode_json
 from remote_gpu.node.turns import Turns
 
 WAIT = "import threading; print('begun', flush=True); threading.Event().wait(60)"
 
 
-def execute(client, code: str, **about) -> str:
+def execute(client, code: str, msg_id: str = "", **about) -> str:
     """Send a cell as the magics do: one that fails stops no other."""
     content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": False, "user_expressions": {}}
-    return client.message(Lane.SHELL, "execute_request", content, metadata={"remote_gpu": {"execution_count": 1, **about}})
+    return client.message(Lane.SHELL, "execute_request", content, metadata={"remote_gpu": {"execution_count": 1, **about}}, identity=msg_id)
 
 
 def cancel(client, request: str) -> str:
@@ -31,15 +31,37 @@ def test_a_waiting_cell_that_is_cancelled_does_not_run_and_says_so(client):
     first, second, third = execute(client, WAIT), execute(client, "ran = 2"), execute(client, "ran = 3")
     client.stream.until(lambda: client.text(first) == "begun\n")
     assert cancel(client, second) == "waiting"
+    reply = client.finish(second)  # at once, while the first runs on
+    assert (reply["status"], reply["ename"]) == ("error", "Cancelled")
     assert cancel(client, first) == "running"
     assert client.finish(first)["ename"] == "KeyboardInterrupt"
-    reply = client.finish(second)
-    assert (reply["status"], reply["ename"]) == ("error", "Cancelled")
     assert [got.content["ename"] for got in client.of(second, "error")] == ["Cancelled"]
     assert client.finish(third)["status"] == "ok"
     assert cancel(client, third) == "over"
     assert cancel(client, second) == "over"
     assert client.run("ran - 3 or 1/0")["ename"] == "ZeroDivisionError"
+    told = [(got.type, got.content.get("execution_state")) for got in client.got if got.parent_id == second]
+    assert sorted(told, key=str) == [("error", None), ("execute_reply", None), ("status", "idle")]  # nothing is told twice
+
+
+def test_a_cell_that_comes_after_it_was_cancelled_does_not_run(client):
+    client.stream.call("cancel", id="later")
+    first = execute(client, WAIT)
+    client.stream.until(lambda: client.text(first) == "begun\n")
+    later = execute(client, "ran = 1", msg_id="later")
+    assert client.finish(later)["ename"] == "Cancelled"
+    assert cancel(client, later) == "over"
+    cancel(client, first)
+    assert client.run("ran")["ename"] == "NameError"
+
+
+def test_a_cell_is_cancelled_while_its_kernel_starts(client):
+    client.run("1")
+    client.stream.send(encode_json(Kind.CALL, {"id": "restart-of-test", "method": "restart", "params": {}}))
+    held, kept = execute(client, "ran = 1"), execute(client, "ran = 2")
+    assert cancel(client, held) in ("waiting", "running")
+    assert client.finish(held)["ename"] in ("Cancelled", "KeyboardInterrupt", "KernelDied")
+    assert client.finish(kept)["status"] == "ok" or client.run("1")["status"] == "ok"
 
 
 def test_what_is_cancelled_does_not_make_the_rest_of_the_queue_fail(client):
@@ -88,6 +110,16 @@ def test_however_short_the_cells_are_a_cancel_meets_its_own_or_none(client):
         assert reply["status"] == "ok" or reply["ename"] in ("Cancelled", "KeyboardInterrupt"), (number, was, reply)
 
 
+def test_a_cell_that_is_cancelled_as_its_turn_comes_does_not_go_on(client):
+    """IPython runs callbacks before a cell's code, and goes on when one of them is interrupted."""
+    client.run("get_ipython().events.register('pre_run_cell', lambda *_: __import__('time').sleep(0.3))")
+    first = execute(client, "print('begun')")
+    client.stream.until(lambda: client.of(first, "execute_input"))
+    assert cancel(client, first) == "running"
+    assert client.finish(first)["ename"] == "KeyboardInterrupt"
+    assert client.text(first) == ""
+
+
 def test_a_background_cell_that_asks_for_input_is_told_why_it_cannot(client):
     for call in ("input('? ')", "import getpass; getpass.getpass()"):
         reply = client.finish(execute(client, call, job="1"))
@@ -106,6 +138,8 @@ class Cells:
             return "cancelled"
         try:
             with self.turns.running():
+                if self.turns.starts():
+                    return "interrupted"
                 end = time.monotonic() + seconds
                 while time.monotonic() < end:
                     pass
@@ -143,11 +177,15 @@ def test_an_interrupt_that_comes_as_the_code_ends_is_met_before_the_next_turn():
     assert "interrupted" in ends
 
 
-def test_what_is_cancelled_between_the_turns_begin_and_its_code_is_interrupted():
+def test_what_is_cancelled_between_the_turns_begin_and_its_code_is_told_as_the_code_starts():
     turns = Turns(lambda: pytest.fail("nothing runs"))
     assert turns.begin("a")
-    assert turns.cancel("a") == "running"
-    with pytest.raises(KeyboardInterrupt), turns.running():
-        pytest.fail("the code must not run")
+    with turns.running():
+        assert turns.cancel("a") == "running"
+        assert turns.starts()
+        assert not turns.starts()
     turns.end()
     assert turns.cancel("a") == "over"
+    assert turns.begin("b")
+    with turns.running():
+        assert not turns.starts()

@@ -14,6 +14,7 @@ import zmq
 from remote_gpu.frames import Lane, Message
 from remote_gpu.node import wire
 from remote_gpu.node.attachments import Attachments
+from remote_gpu.node.cancels import NOT_BEGUN, Cancels, cell_of, target_of
 from remote_gpu.node.kernel_process import KernelProcess, KernelState
 
 __all__ = ["Keeper"]
@@ -56,7 +57,8 @@ class Keeper:
         self._busy: dict[str, float] = {}
         self._kill_at = self._probe_at = self._tell_at = float("inf")
         self._restarting = False
-        self._told = ""
+        self._cancels = Cancels()
+        self._told_state = ""
         self._seen = 0
         self.quiet_since = time.monotonic()
         """When the kernel was last seen busy."""
@@ -104,38 +106,31 @@ class Keeper:
             self._answer(asked, "NotAllowed", f"A {role} of this session may not send {kind or 'this message'}.")
         elif not self.process.running and not self._restarting:
             self._answer(asked, "KernelDied", self.state.text or "The remote kernel has ended.")
+        elif target := target_of(kind, message.parts[3]):
+            self.cancel(target, asked)
         else:
             self._take(asked, header, routed)
 
     def queue(self) -> list[dict[str, Any]]:
-        """The cells that run and wait, in their order: times in seconds since the epoch, `begun` None for one that waits.
+        """The cells that run and wait, in their order, as `cell_of` describes them."""
+        cells = [(identity, asked) for identity, asked in self._requests.items() if asked.kind == "execute_request"]
+        return [cell_of(name, asked.identities[0], asked.since, self._busy.get(name), asked.metadata) for name, asked in cells]
 
-        `owner` is the attachment that sent it; `cell` and `job` are the numbers that its client gave it, if it did. No code.
+    def cancel(self, identity: str, client: _Request | None = None) -> str:
+        """Have one cell of the queue not run, or interrupt it; returns what it seems to be: ``waiting``, ``running`` or ``over``.
+
+        The kernel has the last word; a `client` that asked is told what it says.
         """
-        cells = []
-        for identity, asked in self._requests.items():
-            if asked.kind == "execute_request":
-                about = wire.header_of(asked.metadata).get("remote_gpu")
-                about = about if isinstance(about, dict) else {}
-                owner = asked.identities[0].decode(errors="replace")
-                told = {"cell": about.get("execution_count"), "job": about.get("job")}
-                cells.append({"id": identity, "owner": owner, "since": asked.since, "begun": self._busy.get(identity), **told})
-        return cells
-
-    def cancel(self, identity: str) -> str:
-        """Have one cell of the queue not run, or interrupt it; returns what it was: ``waiting``, ``running`` or ``over``."""
         asked = self._requests.get(identity)
-        if asked is None or asked.kind != "execute_request":
-            return "over"
-        held = [each for each in self._held if each[0] == identity]
-        if held:
-            self._held.remove(held[0])
-            del self._requests[identity]
-            self._answer(asked, "Cancelled", "The cell was cancelled before it began.")
-        else:
-            parts = wire.make_parts("remote_gpu_request", {"ask": "cancel", "id": identity})
-            self.process.send(Lane.CONTROL, Message([], parts))
-        return "running" if identity in self._busy else "waiting"
+        if asked is not None and asked.kind == "execute_request" and not any(each[0] == identity for each in self._held):
+            self.process.send(Lane.CONTROL, Message([], self._cancels.ask(identity, client)))
+            return "running" if identity in self._busy else "waiting"
+        was = "over" if asked is not None and asked.kind != "execute_request" else self._cancels.early(identity)
+        if asked is not None and was == "waiting":
+            self._held = deque(each for each in self._held if each[0] != identity)
+            self._answer_cancelled(identity)
+        self._tell_client(client, was)
+        return was
 
     def warn(self, text: str) -> None:
         """Say something on the error stream of the cells that run, or of nobody's when none does."""
@@ -219,7 +214,7 @@ class Keeper:
                 self._probe_at = now + _PROBE_EVERY
         if now >= self._tell_at:
             self._tell_at = float("inf")
-            if self.json["state"] != self._told:
+            if self.json["state"] != self._told_state:
                 self._on_change()
         if self._busy:
             self.quiet_since = now
@@ -227,7 +222,7 @@ class Keeper:
 
     def told(self) -> None:
         """Note that everybody knows the present state."""
-        self._told = self.json["state"]
+        self._told_state = self.json["state"]
 
     def close(self) -> None:
         """Close the sockets and what else is open; the kernel's process group is killed by that."""
@@ -242,6 +237,9 @@ class Keeper:
             self._attachments.answered()
         elif wire.reply_type(asked.kind):
             self._requests[identity] = asked
+        if self._cancels.is_early(identity):
+            self._answer_cancelled(identity)
+            return
         if self.process.ready and not self._restarting:
             self.process.send(asked.lane, routed)
         else:
@@ -265,7 +263,8 @@ class Keeper:
         if self.state.state == "starting":
             self.process.subscribed()
             self._check_ready()
-        if _WELCOME_MARK in header or wire.OUR_MARK in bytes(parent):
+        state = _STATUS_MARK in header and wire.header_of(message.parts[3]).get("execution_state")
+        if _WELCOME_MARK in header or wire.OUR_MARK in bytes(parent) or self._cancels.is_old_news(parent, str(state)):
             return
         if _STATUS_MARK in header:
             self._note_status(message)
@@ -285,13 +284,40 @@ class Keeper:
     def _route(self, lane: Lane, message: Message) -> None:
         self._seen += 1
         parent = str(wire.header_of(message.parts[1]).get("msg_id", ""))
-        if not message.identities:  # the answer to a probe or a shutdown request of our own
+        if not message.identities:  # the answer to a question of our own
+            self._told(parent, message)
             return
         if lane is Lane.STDIN:
             self._attachments.ask(message, parent)
             return
+        if self._cancels.is_old_news(message.parts[1], "reply"):
+            return
         self._requests.pop(parent, None)
+        self._cancels.over(parent)
         self._attachments.reply(lane, message, parent)
+
+    def _told(self, question: str, message: Message) -> None:
+        """The kernel said what a cell was that is cancelled: one that waited is answered here, now."""
+        identity, was, client = self._cancels.told(question, message.parts[3])
+        if was == "waiting" and identity in self._requests:
+            self._cancels.answered(identity)
+            self._answer_cancelled(identity)
+        self._tell_client(client, was)
+
+    def _answer_cancelled(self, identity: str) -> None:
+        asked = self._requests.pop(identity)
+        self._cancels.over(identity)
+        error = {"ename": "Cancelled", "evalue": NOT_BEGUN, "traceback": [f"\x1b[31mCancelled\x1b[39m: {NOT_BEGUN}"]}
+        self._attachments.publish(wire.make_parts("error", error, asked.header))
+        self._answer(asked, "Cancelled", NOT_BEGUN)
+
+    def _tell_client(self, client: _Request | None, was: str) -> None:
+        if client is None:
+            return
+        parts = wire.make_parts("remote_gpu_reply", {"status": "ok", "was": was}, client.header)
+        parent = str(wire.header_of(client.header).get("msg_id", ""))
+        self._attachments.reply(client.lane, Message(client.identities, parts), parent)
+        self._attachments.publish(wire.status_parts("idle", client.header))
 
     def _answer(self, asked: _Request, ename: str, text: str) -> None:
         """Answer a request in the kernel's place, and say that it is over."""
@@ -314,5 +340,7 @@ class Keeper:
         if not self._restarting:
             self._held.clear()
         self._busy.clear()
+        for client in self._cancels.clear():
+            self._tell_client(client, "over")
         extra = {"reason": state.reason, "text": state.text, "exit_code": state.exit_code, "signal": state.signal}
         self._attachments.publish(wire.status_parts("restarting" if self._restarting else "dead", extra=extra))

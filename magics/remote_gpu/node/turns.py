@@ -13,16 +13,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-__all__ = ["NOT_BEGUN", "Turns"]
-
-NOT_BEGUN = "The cell was cancelled before it began."
+__all__ = ["Turns"]
 
 _REMEMBERED = 10_000
 _ON_ITS_WAY = 0.01  # seconds that a signal may take from one thread of this process to another
 
 
 class Turns:
-    """Those of one kernel. `begin`, `running` and `end` are called on the thread that runs cells, `cancel` on any other.
+    """Those of one kernel. `cancel` may be called on any thread, all else on the one that runs cells: `begin`, `starts`, `end`.
+
+    Before the cell's own code starts, IPython would catch an interrupt and go on: so none is sent, and `starts` tells.
 
     `interrupt` sends this process SIGINT.
     """
@@ -47,15 +47,19 @@ class Turns:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """While the code of this turn's cell runs. Raises `KeyboardInterrupt` if it was cancelled since its turn came."""
-        with self._lock:
-            aimed, self._runs = self._aimed, True
+        """While all of this turn's cell runs; no interrupt outlives it."""
         try:
-            if aimed:
-                raise KeyboardInterrupt
             yield
         finally:
             self._stop_running()
+
+    def starts(self) -> bool:
+        """The cell's own code starts: whether it was cancelled since its turn came, and is to be interrupted now."""
+        with self._lock:
+            if self._runs or not self._turn:  # code that the cell itself has IPython run
+                return False
+            self._runs = True
+            return self._aimed
 
     def end(self) -> None:
         """The turn is over."""
