@@ -12,6 +12,7 @@ __all__ = ["is_named_tuple", "named_tuple", "portable"]
 
 _OWN_TO_A_VERSION = frozenset({"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"})
 _FIELD_OPTIONS = ("default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
+_REPLACE: Any = getattr(dataclasses, "_replace", None)  # what each dataclass has as __replace__, from Python 3.13
 _PARAMETERS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _OF_NAMED_TUPLES = frozenset(vars(collections.namedtuple("_Any", ()))) | {"__orig_bases__", "__replace__"}  # noqa: PYI024  for its parts
 
@@ -28,7 +29,7 @@ def portable(kind: type, state: Any) -> Any:
 
 def _generated(value: Any) -> bool:
     inner = getattr(value, "__wrapped__", value)
-    return isinstance(inner, types.FunctionType) and inner.__code__.co_filename == "<string>"
+    return isinstance(inner, types.FunctionType) and (inner.__code__.co_filename == "<string>" or inner is _REPLACE)
 
 
 def _dataclass(kind: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
