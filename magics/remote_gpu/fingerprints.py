@@ -28,7 +28,7 @@ _NOTHING: frozenset[str] = frozenset()
 @dataclass(slots=True)  # not frozen: that costs more than the rest of a number's fingerprint
 class Fingerprint:
     """`key` compares with ``==``. `needs` are global names of the notebook that functions inside the value use, `modules` those
-    whose classes and functions are referred to by name, `size` about how many bytes the value has (0 where it is small).
+    whose classes and functions are referred to by name, `size` about how many bytes the value has (0 for a number).
     """
 
     key: object
@@ -65,13 +65,18 @@ _NUMPY = frozenset({"numpy"})
 class _Digest:
     """A file that keeps no more of what is written to it than a digest; likewise of the buffers."""
 
-    __slots__ = ("buffers", "head", "size", "write")
+    __slots__ = ("buffers", "head", "size")
 
     def __init__(self) -> None:
         self.head = xxhash.xxh3_128()
         self.buffers: Any = None
         self.size = 0
-        self.write = self.head.update
+
+    def write(self, data: bytes) -> int:
+        size = len(data)
+        self.head.update(data)
+        self.size += size
+        return size
 
     def buffer(self, buffer: pickle.PickleBuffer) -> bool:
         if self.buffers is None:

@@ -132,7 +132,8 @@ def test_what_cannot_cross_says_so(notebook):
 def test_the_size_is_that_of_the_memory(notebook):
     array = np.zeros(1000)
     assert fingerprint(array, notebook.scope()).size == 8000
-    assert fingerprint({"a": array, "b": np.zeros(10)}, notebook.scope()).size == 8080
+    assert fingerprint({"a": array, "b": np.zeros(10)}, notebook.scope()).size - 8080 in range(200)
+    assert fingerprint(["x" * 100] * 50 + list(range(1000)), notebook.scope()).size in range(2000, 5000)
 
 
 def test_an_array_in_pieces_is_compared_without_a_copy_of_the_whole():
