@@ -132,6 +132,7 @@ def test_attach_in_a_new_kernel_replays_what_the_dead_one_missed(module_places):
         assert cell.stream("stdout").split() == [str(n) for n in range(100)], cell.outputs
         assert cell.result == "'result'"
         assert cell.record["complete"]
+        assert second.run("n").result == "99", "what the cell bound is here, too"
         assert second.run("%%remote_gpu --session survivor\nn").result == "99"
         second.run("%remote_gpu stop survivor")
 
