@@ -89,6 +89,7 @@ def reduce_function(pickler: ParcelPickler, function: types.FunctionType) -> Any
                 culprit=function,
             )
         return pickler.plain_function(function)
+    _need_itself(pickler, function)
     code, cells = function.__code__, function.__closure__ or ()
     if place:
         pickler.modules.add(place)
@@ -159,7 +160,18 @@ def reduce_class(pickler: ParcelPickler, kind: type) -> Any:
     return _class_parts(pickler, kind)
 
 
+def _need_itself(pickler: ParcelPickler, defined: Any) -> None:
+    """Have the name of a function or class of the notebook there too: what is pickled over there is looked up by it."""
+    first, *rest = defined.__qualname__.split(".")
+    found = pickler.scope.namespace.get(first)
+    for part in rest:
+        found = vars(found).get(part) if isinstance(found, type) else None
+    if found is defined:
+        pickler.needs.add(first)
+
+
 def _class_parts(pickler: ParcelPickler, kind: type) -> Any:
+    _need_itself(pickler, kind)
     if is_named_tuple(kind):
         made, others = named_tuple(kind)
         tracker = cloudpickle._get_or_create_tracker_id(kind)

@@ -209,6 +209,13 @@ def test_a_class_that_is_sent_twice_is_one_class(notebook, node):
     assert not isinstance(first, node["A"]), "a class that was defined anew is another, as in the notebook"
 
 
+def test_an_instance_brings_its_class_by_name_too_so_that_it_can_be_pickled_there(notebook):
+    notebook.cell(
+        "class Model:\n    class Inner: pass\ndef make():\n    class Model: pass\n    return Model()\nm, inner, local = Model(), Model.Inner(), make()"
+    )
+    assert [notebook.encoded(name).needs for name in ("m", "inner", "local")] == [{"Model"}, {"Model"}, set()]
+
+
 def test_the_name_that_a_class_was_sent_under_is_known(notebook, node):
     from remote_gpu.node.incoming import SENT_CLASSES
 

@@ -109,10 +109,10 @@ def test_a_function_says_which_names_and_modules_it_needs(notebook):
     notebook.cell(
         "import json\nk = 1\ndef f(x):\n    return json.dumps(g(x) * k)\ndef g(x): return x\nclass A:\n    def m(self): return f(1)\na = [A()]"
     )
-    assert fingerprint(notebook.names["f"], notebook.scope()).needs == {"json", "g", "k"}
+    assert fingerprint(notebook.names["f"], notebook.scope()).needs == {"f", "json", "g", "k"}
     scope = notebook.scope()
     for _ in range(2):
-        assert fingerprint(notebook.names["a"], scope).needs == {"f"}, "also when the class was seen before"
+        assert fingerprint(notebook.names["a"], scope).needs == {"A", "f"}, "also when the class was seen before"
     assert fingerprint(notebook.names["json"], scope).modules == {"json"}
     assert fingerprint([json_decoder()], scope).modules >= {"json.decoder"}
 
