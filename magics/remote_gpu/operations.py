@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.cell import Cells, NamesRefused
-from remote_gpu.crossings import VALUE_LIMIT, Crossing
+from remote_gpu.crossings import Crossing
 from remote_gpu.encode import encode
 from remote_gpu.errors import SessionEnded, UsageProblem
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
-from remote_gpu.sync import Sync
+from remote_gpu.sync import Sync, terms
 
 __all__ = ["Operations", "Quiet"]
 
@@ -61,7 +61,7 @@ class Operations:
         if args or kwargs:
             operate["give"] = self._given(crossing, {"args": args, "kwargs": kwargs})
         crossing.about["operate"] = operate
-        crossing.about["take"] = {"limit": VALUE_LIMIT}
+        crossing.about["take"] = terms(self._attached)
         running = self._cells.started(self._attached, _CODE, crossing, sink=Quiet(self._sink()))
         try:
             self._cells.finish(self._attached, running)

@@ -27,13 +27,14 @@ from remote_gpu.handles import Handle
 from remote_gpu.known import Known
 from remote_gpu.listing import Row, row_of
 from remote_gpu.parcels import Packed, pack
+from remote_gpu.rebuild import missing_libraries
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached
 from remote_gpu.shipping import REFUSED, Shipping
 from remote_gpu.summary import Summary
 from remote_gpu.versions import Comparison
 
-__all__ = ["Sync"]
+__all__ = ["Sync", "terms"]
 
 _ASK_TIME = 30.0
 _NAMED = 4
@@ -120,7 +121,7 @@ class Sync:
         values.update(self._outdated(crossing, without or {}))
         if values:
             self._pack(attached, crossing, values)
-        self._take(crossing, names, line)
+        self._take(attached, crossing, names, line)
         return crossing
 
     def _ship(self, crossing: Crossing, imports: Iterable[str]) -> None:
@@ -227,7 +228,7 @@ class Sync:
         crossing.summary.sent = [name for name in encoded.names if not isinstance(values[name], types.ModuleType)]
         crossing.summary.sent_bytes = packed.size
 
-    def _take(self, crossing: Crossing, names: Names, line: CellLine) -> None:
+    def _take(self, attached: Attached, crossing: Crossing, names: Names, line: CellLine) -> None:
         force = list(line.outputs or ())
         if line.outputs is None and not line.sync:
             return
@@ -236,7 +237,7 @@ class Sync:
             "reads": sorted(crossing.known.reached(names.reads)) if line.outputs is None else [],
             "only": force if line.outputs is not None else None,
             "force": force,
-            "limit": VALUE_LIMIT,
+            **terms(attached),
             "imports": {each.bound: [each.module, each.name] for each in names.imports if each.bound and each.name},
         }
 
@@ -317,6 +318,11 @@ class Sync:
             if name in self.namespace:
                 with contextlib.suppress(RemoteGpuError):  # it cannot cross, and so cannot be sent by mistake
                     known.keys[name] = fingerprint(self.namespace[name], scope).key
+
+
+def terms(attached: Attached) -> dict[str, Any]:
+    """What may come back as a value: the most bytes, whether anything that can be pickled, and the libraries that are not here."""
+    return {"limit": VALUE_LIMIT, "trusted": attached.info.trust, "missing": list(missing_libraries())}
 
 
 def _imported(names: Names) -> list[str]:

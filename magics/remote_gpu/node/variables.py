@@ -112,7 +112,15 @@ class Variables:
         limit = int(take.get("limit", _LIMIT))
         force, trusted = tuple(take.get("force") or ()), bool(take.get("trusted"))
         found = outgoing.collect(
-            names, self.namespace, self.held, limit=limit, inline=INLINE, force=force, trusted=trusted, imports=take.get("imports") or {}
+            names,
+            self.namespace,
+            self.held,
+            limit=limit,
+            inline=INLINE,
+            force=force,
+            trusted=trusted,
+            missing=take.get("missing") or (),
+            imports=take.get("imports") or {},
         )
         parts = [found.head, *found.buffers] if found.head else []
         content = {
