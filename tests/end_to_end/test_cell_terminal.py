@@ -66,3 +66,32 @@ def test_a_terminal_shows_results_prompts_errors_and_is_interrupted(terminal: An
     assert "KeyboardInterrupt" in terminal.shown()
     assert ": 6" in terminal.run("%%remote_gpu\nkept")
     assert "local" in terminal.run("%remote_gpu status")
+
+
+def test_a_background_cell_leaves_the_terminal_free_and_goes_on_after_its_exit(places: Any) -> None:
+    gate = places.base / "gate"
+    terminal = Terminal()
+    terminal.run("%load_ext remote_gpu")
+    code = (
+        f"import os, time\nprint('begun', flush=True)\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint('ended')\n'result'"
+    )
+    assert "<Job 1 (job): waiting for" in terminal.run(f"%%remote_gpu --background --name job\n{code}")
+    terminal.run("any(iter(lambda: __import__('time').sleep(0.01) or 'begun' in job.output, None))")
+    assert "42" in terminal.run("6 * 7")
+    gate.touch()
+    terminal.child.expect_exact("Job 1 (job): done after")
+    assert "'result'" in terminal.run("job.result()")
+    terminal.run("%%remote_gpu --background\nimport threading; threading.Event().wait(1000)")
+    session = re.search(r"Session '([^']+)'", terminal.run("%remote_gpu status"))
+    assert session is not None
+    terminal.child.sendline("exit")
+    terminal.child.expect_exact(f"Session '{session[1]}' goes on with a background cell")
+    terminal.child.expect(pexpect.EOF)
+    terminal.child.close()
+    other = Terminal()
+    other.run("%load_ext remote_gpu")
+    assert "running" in other.run(f"%remote_gpu queue {session[1]}")
+    other.run(f"%remote_gpu stop {session[1]}")
+    other.child.sendline("exit")
+    other.child.expect(pexpect.EOF)
+    other.child.close()
