@@ -36,31 +36,35 @@ def _moved(book: Notebook, comm_id: str, value: int) -> float:
     """Milliseconds from the message to the output, at the kernel's sockets."""
     client = book.client
     message = client.session.msg("comm_msg", _update(comm_id, value))
-    start, shown = time.perf_counter(), 0.0
+    start, shown, said = time.perf_counter(), 0.0, ""
     client.shell_channel.send(message)
     while True:
         heard = client.get_iopub_msg(timeout=30)
         if heard["parent_header"].get("msg_id") != message["header"]["msg_id"]:
             continue
-        if heard["msg_type"] == "stream" and f"moved to {value}" in heard["content"]["text"]:
+        said += heard["content"]["text"] if heard["msg_type"] == "stream" else ""
+        if not shown and f"moved to {value}\n" in said:
             shown = (time.perf_counter() - start) * 1000
         if heard["msg_type"] == "status" and heard["content"]["execution_state"] == "idle":
-            return _checked(shown)
+            if not shown:
+                raise _missing(said)
+            return shown
 
 
 async def _moved_far(socket: Socket, comm_id: str, value: int) -> float:
     """The same, through the server."""
     start = time.perf_counter()
     heard = await socket.caused(await socket.send("comm_msg", _update(comm_id, value)))
-    shown = (when for when, kind, said in heard if kind == "stream" and f"moved to {value}" in said["text"])
-    return _checked((next(shown, start) - start) * 1000, heard)
+    said = ""
+    for when, kind, content in heard:
+        said += content["text"] if kind == "stream" else ""
+        if f"moved to {value}\n" in said:
+            return (when - start) * 1000
+    raise _missing(heard)
 
 
-def _checked(milliseconds: float, heard: object = "") -> float:
-    if not milliseconds:
-        message = f"the widget's output did not come {heard}"
-        raise RuntimeError(message)
-    return milliseconds
+def _missing(heard: object) -> RuntimeError:
+    return RuntimeError(f"the widget's output did not come, but {heard}")
 
 
 def _rows(case: str, values: dict[str, list[float]], goal: str) -> list[Row]:

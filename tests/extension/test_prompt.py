@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from tests.fakes.server import running_server
-from traitlets.config import Config
+from traitlets import Any, Bool
+from traitlets.config import Config, Configurable
 
 from jupyter_remote_gpu.prompt import without_delay
 
@@ -17,15 +18,18 @@ class _Handler:
         self.nodelay.append(value)
 
 
-class _Connection(ZMQChannelsWebsocketConnection):
+class Connection(Configurable):
+    websocket_handler = Any()
+    limit_rate = Bool(True).tag(config=True)
+
     def connect(self):
         return "connected", list(self.websocket_handler.nodelay)
 
 
 def test_a_kernels_websocket_does_not_wait_for_acknowledgements_and_keeps_its_configuration():
     config = Config()
-    config.ZMQChannelsWebsocketConnection.limit_rate = False
-    connection = without_delay(_Connection)(websocket_handler=_Handler(), config=config)
+    config.Connection.limit_rate = False
+    connection = without_delay(Connection)(websocket_handler=_Handler(), config=config)
     assert connection.connect() == ("connected", [True])
     assert connection.limit_rate is False
 
