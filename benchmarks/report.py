@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("ipykernel", "ipython", "jupyter_client", "jupyter_server", "pyzmq", "ipyparallel")
+PACKAGES = ("ipykernel", "ipython", "jupyter_client", "jupyter_server", "pyzmq", "ipyparallel", "distributed", "numpy", "pandas", "xxhash")
 
 
 @dataclass(frozen=True, slots=True)
