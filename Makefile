@@ -11,8 +11,10 @@ PYTEST := .venv/bin/python -m pytest
 WORKERS ?= 2
 # For example: make lab LAB_OPTIONS=--no-browser
 LAB_OPTIONS ?=
+# For example: make fidelity FIDELITY_OPTIONS="--only numpy --details"
+FIDELITY_OPTIONS ?=
 
-.PHONY: help setup demo lab test test-quick test-ui lint format bench clean
+.PHONY: help setup demo lab test test-quick test-ui lint format bench fidelity clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,5 +62,9 @@ bench: ## measure, beside rivals in the same run; results in benchmarks/results
 	@scripts/setup.sh python
 	@.venv/bin/python -m benchmarks
 
+fidelity: ## run other projects' documentation locally and remotely, and compare; FIDELITY_OPTIONS="--only numpy"
+	@scripts/setup.sh python
+	@.venv/bin/python -m fidelity $(FIDELITY_OPTIONS)
+
 clean: ## remove what was built, and the .venv
-	rm -rf .venv labextension/node_modules labextension/lib extension/jupyter_remote_gpu/labextension dist build
+	rm -rf .venv .fidelity labextension/node_modules labextension/lib extension/jupyter_remote_gpu/labextension dist build
