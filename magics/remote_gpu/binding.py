@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from remote_gpu.capture import Import
-from remote_gpu.decode import decode, decode_trusted
+from remote_gpu.decode import UnsafeValue, decode, decode_trusted
+from remote_gpu.handles import facts_of
 from remote_gpu.messages import Message
 from remote_gpu.summary import Summary
 
@@ -55,6 +56,7 @@ class Binder:
         fetch: Callable[[int], Any],
         imports: Mapping[str, Import],
         trusted: bool,
+        may_bind: Callable[[str], bool] = str.isidentifier,
     ) -> None:
         self._namespace = namespace
         self._classes = classes
@@ -62,25 +64,31 @@ class Binder:
         self._fetch = fetch
         self._imports = imports
         self._trusted = trusted
+        self._may_bind = may_bind
 
     def values(self, message: Message) -> dict[str, Any]:
         """The values in `message`, decoded. Raises `UnsafeValue`."""
         content = message.content
-        names = [name for name, entry in content["entries"].items() if entry.get("kind") == "value"]
-        if not names or not content.get("head"):
-            return {}
-        parts = [message.buffers[int(ref["inline"])] for ref in (content["head"], *content["buffers"])]
+        try:
+            names = [name for name, entry in content["entries"].items() if entry.get("kind") == "value"]
+            if not names:
+                return {}
+            parts = [message.buffers[int(ref["inline"])] for ref in (content["head"], *content["buffers"])]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise UnsafeValue("What the node says of the cell's names cannot be read.") from error
         if self._trusted:
             return decode_trusted(parts[0], parts[1:], names)
         return decode(parts[0], parts[1:], names, self._classes)
 
     def bind(self, message: Message, summary: Summary) -> list[str]:
         """Bind all names of `message`; returns those that both sides now agree on, or that are newer there."""
+        values = self.values(message)
         entries: Mapping[str, Mapping[str, Any]] = message.content["entries"]
-        values, changed = self.values(message), set(message.content.get("changed") or ())
+        said = message.content.get("changed")
+        changed = {name for name in said if isinstance(name, str)} if isinstance(said, list) else set()
         settled = []
         for name, entry in entries.items():
-            if not name.isidentifier():
+            if not name.isidentifier() or not self._may_bind(name):
                 continue
             done = self._one(name, entry, values, summary, changed=name in changed)
             if done:
@@ -89,6 +97,8 @@ class Binder:
 
     def _one(self, name: str, entry: Mapping[str, Any], values: Mapping[str, Any], summary: Summary, *, changed: bool) -> bool:
         kind = entry.get("kind")
+        if kind == "handle":
+            facts_of(entry)
         if kind == "value":
             self._value(name, values[name], changed=changed)
             summary.back.append(name)

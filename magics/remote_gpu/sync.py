@@ -182,6 +182,12 @@ class Sync:
         """Whether a name belongs to the shell and not to the user."""
         return name in _NOT_USERS or (name in self._shell.user_ns_hidden and self._shell.user_ns_hidden[name] is self.namespace.get(name))
 
+    def _may_bind(self, name: str, crossing: Crossing | None) -> bool:
+        """Whether a node may say what `name` is here: not where it is the shell's, nor, unless the cell's text binds it, hidden."""
+        named = crossing.names if crossing is not None else None
+        asked = named is not None and name in {*named.binds, *named.changes, *named.deletes}
+        return not self._own(name) and (asked or not name.startswith("_"))
+
     def scope(self, attached: Attached, known: Known) -> Scope:
         """What encoding has to know."""
         return Scope(self.namespace, same_python=known.same_python, session=attached.info.id)
@@ -282,6 +288,7 @@ class Sync:
             fetch=lambda handle: self.fetched(attached, handle),
             imports={each.bound: each for each in crossing.names.imports} if crossing is not None else {},
             trusted=attached.info.trust,
+            may_bind=str.isidentifier if own is not self.namespace else lambda name: self._may_bind(name, crossing),
         )
         settled = binder.bind(message, summary)
         if own is self.namespace:
