@@ -41,7 +41,8 @@ class Found:
     left_out: str = ""
     failed: int = 0
     silent: int = 0
-    seconds: float = 0.0
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"local": [], "remote": []})
+    """How long each run took, with the start and the end of its kernel."""
 
     def count(self) -> Counter[str]:
         """How many cells came to which verdict; explained differences count apart."""
@@ -102,9 +103,8 @@ def check(options: Options) -> int:
 def _examine(kernels: Kernels, document: Document, limit: float) -> Found:
     """Local, remote, local; and local again, while cells differ that may only be new in each run."""
     found = Found(document)
-    start = time.monotonic()
     try:
-        first = _ran(kernels, document, remote=False, limit=limit)
+        first = _ran(kernels, found, remote=False, limit=limit)
     except TooSlow:
         found.left_out = f"slower than {limit:g} s"
         return found
@@ -112,27 +112,31 @@ def _examine(kernels: Kernels, document: Document, limit: float) -> Found:
     found.silent = sum(not cell.said for cell in first)
     here = [records(first)]
     try:
-        there = records(_ran(kernels, document, remote=True, limit=limit * _PATIENCE))
+        there = records(_ran(kernels, found, remote=True, limit=limit * _PATIENCE))
     except (TooSlow, RuntimeError) as error:
         there = [[{"type": f"the remote run failed: {error!r}"}] for _ in document.cells]
     while len(here) < _FEWEST_LOCAL_RUNS or (
         len(here) < _MOST_LOCAL_RUNS and any(found.verdict(index) == "different" for index in range(len(here[0])))
     ):
-        here.append(records(_ran(kernels, document, remote=False, limit=limit * _PATIENCE)))
+        here.append(records(_ran(kernels, found, remote=False, limit=limit * _PATIENCE)))
         found.verdicts = [compare([run[index] for run in here], record) for index, record in enumerate(there)]
-    found.seconds = time.monotonic() - start
     return found
 
 
-def _ran(kernels: Kernels, document: Document, *, remote: bool, limit: float) -> list[Ran]:
-    return kernels.run((document.before, *document.cells), remote=remote, limit=limit)[1:]
+def _ran(kernels: Kernels, found: Found, *, remote: bool, limit: float) -> list[Ran]:
+    start = time.monotonic()
+    try:
+        return kernels.run((found.document.before, *found.document.cells), remote=remote, limit=limit)[1:]
+    finally:
+        found.seconds["remote" if remote else "local"].append(time.monotonic() - start)
 
 
 def _report(found: Found, number: int, of: int, options: Options) -> None:
     count = found.count()
     parts = [f"{count[name]} {name}" for name in ("same", "different", "explained", "not comparable") if count[name]]
     said = found.left_out or ", ".join(parts)
-    print(f"[{number}/{of}] {found.document.name}: {said} ({found.seconds:.0f} s)", flush=True)
+    times = ", ".join(f"{side} {' '.join(f'{each:.1f}' for each in taken)} s" for side, taken in found.seconds.items() if taken)
+    print(f"[{number}/{of}] {found.document.name}: {said} ({times})", flush=True)
     shown = {"different", "explained", "not comparable"} if options.details else {"different"}
     for index, verdict in enumerate(found.verdicts):
         if found.verdict(index) in shown:
