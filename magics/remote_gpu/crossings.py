@@ -32,3 +32,8 @@ class Crossing:
     shipment: Shipment | None = None
     results: dict[str, Any] | None = None
     """Where names are bound, instead of in the notebook: of an operation on a handle."""
+
+    def torn(self) -> list[tuple[str, str]]:
+        """Pairs of a name that is sent now and one that was sent before, whose values share an object here, and not there."""
+        earlier = {name: each.objects for name, each in self.prints.items() if each.objects and name not in self.sent}
+        return [(name, other) for name, each in self.sent.items() for other, objects in earlier.items() if each.objects & objects]

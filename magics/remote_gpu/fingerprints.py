@@ -23,18 +23,21 @@ __all__ = ["Fingerprint", "fingerprint"]
 
 _LONG = 4096
 _NOTHING: frozenset[str] = frozenset()
+_NOTHING_SHARED: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)  # not frozen: that costs more than the rest of a number's fingerprint
 class Fingerprint:
     """`key` compares with ``==``. `needs` are global names of the notebook that functions inside the value use, `modules` those
-    whose classes and functions are referred to by name, `size` about how many bytes the value has (0 for a number).
+    whose classes and functions are referred to by name, `size` about how many bytes the value has (0 for a number), `objects`
+    the ids of what other values may share with it (tensors, instances).
     """
 
     key: object
     needs: frozenset[str] = _NOTHING
     modules: frozenset[str] = _NOTHING
     size: int = 0
+    objects: frozenset[int] = _NOTHING_SHARED
 
 
 def fingerprint(value: Any, scope: Scope) -> Fingerprint:
@@ -102,7 +105,9 @@ def _pickled(value: Any, scope: Scope, *, deep: bool = False) -> Fingerprint:
 
 def _made(value: Any, digest: _Digest, pickler: ParcelPickler) -> Fingerprint:
     key = (type(value), digest.head.digest(), digest.buffers.digest() if digest.buffers is not None else b"")
-    return Fingerprint(key, frozenset(pickler.needs), frozenset(pickler.modules), digest.size + pickler.sealed_size)
+    return Fingerprint(
+        key, frozenset(pickler.needs), frozenset(pickler.modules), digest.size + pickler.sealed_size, frozenset(pickler.objects)
+    )
 
 
 def _refusal(value: Any, error: BaseException, last: object, scope: Scope) -> CannotCross:

@@ -6,7 +6,7 @@ import contextlib
 import html as markup
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from remote_gpu.summary import amount
@@ -46,6 +46,12 @@ def row_of(value: object) -> Row:
             name += f" {dtype}" if (dtype := getattr(value, "dtype", None)) is not None else ""
             size = _bytes(value)
     return Row(name[:_LONGEST], shape, size)
+
+
+def row_of_handle(value: Any) -> Row:
+    """What is known of a handle, without asking the node."""
+    facts = value._facts  # noqa: SLF001  a handle's own attributes would be asked for there
+    return replace(row_from({"type": facts.type, "dtype": facts.dtype, "shape": facts.shape, "size": facts.size}), handle=True)
 
 
 def row_from(entry: Mapping[str, Any], *, handle: bool = False) -> Row:

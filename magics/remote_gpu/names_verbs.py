@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place, VerbLine
@@ -30,9 +30,11 @@ class NamesVerbs:
         self._output = output
 
     def push(self, line: VerbLine) -> str:
-        """Send names; returns what crossed, in words."""
-        summary = self._crossed(line, CellLine(inputs=line.words, sync=False))
-        return summary.text or f"Nothing to send: {_listed(line.words)} did not change since the last time."
+        """Send names, also unchanged ones; returns what crossed, in words."""
+        known = self._sync.known(self._attached(line))
+        for name in line.words:
+            known.keys.pop(name, None)
+        return self._crossed(line, CellLine(inputs=line.words, sync=False)).text
 
     def pull(self, line: VerbLine) -> str:
         """Bring names back; returns what crossed, in words. Raises `UsageProblem` for names that are not there."""
@@ -64,7 +66,3 @@ class NamesVerbs:
         attached = self._attached(line)
         crossing = self._runs.run(attached, "", "", cell, sink=Quiet(self._output.sink(attached.info.id)))
         return crossing.summary if crossing is not None else Summary()
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -58,6 +58,8 @@ class ParcelPickler(cloudpickle.Pickler):
         """Whether `seal` takes the parts of classes, and not what stands for them."""
         self.sealed_size = 0
         """Bytes of arrays that were compared and not written."""
+        self.objects: set[int] = set()
+        """Ids of the tensors and of the instances of notebook classes in it: what other values may share, and be changed through."""
         self.cells: set[int] = set()
         """Ids of cells that a function in the parcel fills."""
 
@@ -76,6 +78,8 @@ class ParcelPickler(cloudpickle.Pickler):
         handler = _HANDLERS.get(kind, _UNKNOWN)
         if handler is _UNKNOWN:
             handler = _find_handler(kind, obj)
+        if kind.__module__ in _SHARED and kind.__name__ not in _UNSHARED:
+            self.objects.add(id(obj))
         return NotImplemented if handler is None else handler(self, obj)
 
     def by_name(self, obj: Any) -> Any:
@@ -115,6 +119,10 @@ class _Large:
     def __reduce__(self) -> tuple[Any, ...]:
         return call["memory"], (pickle.PickleBuffer(self._value), isinstance(self._value, bytes))
 
+
+_SHARED = frozenset({"__main__", "torch", "torch.nn.parameter"})
+_UNSHARED = frozenset({"device", "dtype", "Size", "layout", "memory_format", "finfo", "iinfo", "Generator"})
+"""Of torch: values that are compared, not changed."""
 
 _OURS = frozenset({"builtins", "cloudpickle.cloudpickle", "remote_gpu.standins"})
 _UNKNOWN: Any = object()

@@ -12,7 +12,6 @@ import json
 import sys
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from remote_gpu.arguments import CellLine
@@ -25,7 +24,7 @@ from remote_gpu.errors import LinkProblem, NoDataStream, RemoteGpuError, UsagePr
 from remote_gpu.fingerprints import fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
-from remote_gpu.listing import Row, row_of
+from remote_gpu.listing import Row, row_of, row_of_handle
 from remote_gpu.parcels import Packed, pack
 from remote_gpu.rebuild import missing_libraries
 from remote_gpu.running import Running
@@ -212,13 +211,25 @@ class Sync:
             if print_of.key not in (known.keys.get(name), known.refused.get(name)):
                 values[name] = value
                 crossing.sent[name] = print_of
+        for name, other in crossing.torn():
+            self._tell(
+                crossing,
+                name,
+                f"{name} shares objects with {other}, which is there already: there they are separate now. "
+                f"%remote_gpu push {name},{other} sends both as one.\n",
+            )
         return values
 
     @staticmethod
+    def _tell(crossing: Crossing, name: str, text: str) -> None:
+        """Say something once."""
+        if (name, text) not in crossing.known.told:
+            crossing.known.told.add((name, text))
+            sys.stderr.write(text)
+
+    @staticmethod
     def _note(crossing: Crossing, name: str, reason: str) -> None:
-        if (name, reason) not in crossing.known.told:
-            crossing.known.told.add((name, reason))
-            sys.stderr.write(f"{name} stays here: {reason}\n")
+        Sync._tell(crossing, name, f"{name} stays here: {reason}\n")
         crossing.summary.notes.append(f"{name} stays here")
 
     def _pack(self, attached: Attached, crossing: Crossing, values: Mapping[str, Any]) -> None:
@@ -301,7 +312,7 @@ class Sync:
         """What is known of the notebook's own names, without modules."""
         users = {name: value for name, value in self.namespace.items() if not name.startswith("_") and not self._own(name)}
         return {
-            name: replace(row_of(value), handle=isinstance(value, Handle))
+            name: row_of_handle(value) if isinstance(value, Handle) else row_of(value)
             for name, value in users.items()
             if not isinstance(value, types.ModuleType)
         }

@@ -211,3 +211,14 @@ def test_names_asked_for_come_back_from_a_failed_cell_too(notebook):
     cell = notebook.run("%%remote_gpu -o partial\npartial = [1]\n1 / 0")
     assert cell.error == "ZeroDivisionError"
     assert here(notebook, "partial") == "[1]"
+
+
+def test_push_sends_again_what_shares_an_object_and_a_cell_says_when_it_does_not(notebook):
+    here(notebook, "class Part:\n    n = 0\nclass Whole:\n    def __init__(self, part): self.part = part\npart = Part()")
+    there(notebook, "part.n")
+    here(notebook, "whole = Whole(part)")
+    cell = there(notebook, "whole.part is part")
+    assert cell.result == "False"
+    assert "whole shares objects with part" in cell.text
+    notebook.run("%remote_gpu push whole,part")
+    assert there(notebook, "whole.part is part").result == "True"
