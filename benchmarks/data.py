@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ class Ours:
             info = self.gateway.session(info.id, wait=20, seen=info.state)
         attachment = self.gateway.attach(info.id)
         self.transfers = Transfers(lambda: connect_data(self.gateway.record.socket, info.id, attachment.id))
-        magics = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["remote_gpu"].__file__ or "")))
+        magics = str(Path(sys.modules["remote_gpu"].__file__ or "").resolve().parents[1])
         command = [sys.executable, "-c", _KERNEL, magics, info.folder, str(array.nbytes)]
         self.kernel = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.kernel.stdout is not None
@@ -159,9 +160,8 @@ class Ours:
     def push(self, value: Any) -> float:
         """Send it, as if for the first time."""
         for place in blobs.default_places():
-            for name in os.listdir(place.folder) if os.path.isdir(place.folder) else ():
-                if name != "seed":
-                    os.unlink(os.path.join(place.folder, name))
+            for path in Path(place.folder).glob("*-*"):
+                path.unlink()
         return self.again(value)
 
     def again(self, value: Any) -> float:

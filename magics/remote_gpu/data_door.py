@@ -34,6 +34,7 @@ def connect_data(gateway: Path, session: str, attachment: str) -> socket.socket:
         except OSError as error:
             raise LinkProblem(f"The gateway did not open a data stream: {error}.") from error
     if descriptors:
+        os.set_inheritable(descriptors[0], False)  # a command of the user's must not keep the stream open
         return socket.socket(fileno=descriptors[0])
     try:
         problem = json.loads(data)

@@ -85,12 +85,12 @@ class Files:
             there = _target(channel, remote, os.path.basename(source))
             unchanged = _Put(channel, source, there["path"], count, self._transfers.moved).send(tree, there)
             files = sum(not entry.folder for entry in tree.entries)
-            place = there["path"] + ("/" if folder else "")
+            place = _plain(there["path"]) + ("/" if folder else "")
             return Moved(place, files - unchanged if not count.files else count.files, count.sent, unchanged, tuple(count.left_out))
 
         return self._transfers.attempts(attempt)
 
-    def get(self, remote: str, local: str | os.PathLike[str] = "", progress: Progress | None = None) -> Moved:
+    def get(self, remote: str, local: str | os.PathLike[str] = "", *, progress: Progress | None = None) -> Moved:
         """Copy a file or folder from the node; nothing is written outside of `local` (default: the current folder), whatever the node says."""
         if not remote.strip("/ "):
             raise UsageProblem("Name the file or folder to get.")
@@ -105,7 +105,7 @@ class Files:
             ):
                 raise BadFrame("The node describes a folder in a way that is not known.")
             target = _local_target(local, os.path.basename(remote.rstrip("/")))
-            count.left_out = [str(text)[:200] for text in found.get("left_out") or []]
+            count.left_out = [_plain(text) for text in found.get("left_out") or []]
             unchanged = _Get(channel, remote, target, count, self._transfers.moved).receive(entries)
             return Moved(target, count.files, count.sent, unchanged, tuple(count.left_out))
 
@@ -307,6 +307,11 @@ class _Get:
             self._count.add(len(piece))
         arrival.finish(str(self._channel.receive(Op.DONE).meta.get("sha256")))
         self._count.files += 1
+
+
+def _plain(text: object) -> str:
+    """What a node says, without what a terminal would take for a command."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text)[:300])
 
 
 def _path(root: str, name: str) -> str:

@@ -82,7 +82,7 @@ def test_a_single_file_gets_the_place_that_its_user_says(node, files, tmp_path):
 
 def test_progress_is_told_up_to_the_end(files, tmp_path):
     source = make(tmp_path / "data")
-    for move in (lambda told: files.put(source, progress=told), lambda told: files.get("data", tmp_path / "back", told)):
+    for move in (lambda told: files.put(source, progress=told), lambda told: files.get("data", tmp_path / "back", progress=told)):
         seen: list[tuple[int, int]] = []
         move(lambda done, total, seen=seen: seen.append((done, total)))
         assert len(seen) > 3
@@ -102,7 +102,7 @@ def test_a_cut_in_the_middle_goes_on_where_it_was(node, files, tmp_path, directi
             cuts.pop(0)
             node.kill()
 
-    moved = files.put(first, progress=told) if direction == "put" else files.get("large", tmp_path, told)
+    moved = files.put(first, progress=told) if direction == "put" else files.get("large", tmp_path, progress=told)
     assert second.read_bytes() == content
     assert len(node.processes) == 4
     assert moved.files == 1

@@ -85,9 +85,12 @@ class Server:
                 peer.close()
 
     def _attend(self, peer: socket.socket) -> None:
+        descriptors: list[int] = []
         with peer:
             try:
                 data, descriptors, _, _ = socket.recv_fds(peer, _LINE_LIMIT, 1)
+                for descriptor in descriptors:
+                    os.set_inheritable(descriptor, False)  # a command of the user's must not keep the stream open
                 asked = json.loads(data)
                 if "got" in asked:
                     self._kept.pop(str(asked["got"]), None)
