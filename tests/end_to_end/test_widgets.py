@@ -31,7 +31,7 @@ def local(module_places) -> Iterator[Frontend]:
 def _slider(front: Frontend) -> Any:
     cell = front.run(
         "import ipywidgets\nslider = ipywidgets.IntSlider(value=3, max=10)\n"
-        "slider.observe(lambda change: print('moved to', change['new']), 'value')\nslider"
+        "slider.observe(lambda change: print('moved to', change['new'], flush=True), 'value')\nslider"
     )
     slider = front.model("IntSliderModel")
     return [cell.messages, front.set(slider, value=5), front.set(slider, value=50), front.run("slider.value = 7").messages]
@@ -42,7 +42,7 @@ def _interact(front: Frontend) -> Any:
 import ipywidgets
 def show(n, word='a'):
     if n == 3: raise ValueError('three')
-    print(word * n)
+    print(word * n, flush=True)
     return n
 ipywidgets.interact(show, n=(0, 9), word=['a', 'b'])"""
     cell = front.run(code)
@@ -58,7 +58,7 @@ out = ipywidgets.Output()
 button = ipywidgets.Button(description='go')
 @out.capture(clear_output=True)
 def clicked(_):
-    print('clicked')
+    print('clicked', flush=True)
     display(HTML('<b>bold</b>'))
     raise KeyError('in a callback')
 button.on_click(clicked)
@@ -92,7 +92,7 @@ def _upload(front: Frontend) -> Any:
 import hashlib, ipywidgets
 upload = ipywidgets.FileUpload(multiple=True)
 def seen(change):
-    for file in change['new']: print(file['name'], file['size'], hashlib.sha256(file['content']).hexdigest())
+    for file in change['new']: print(file['name'], file['size'], hashlib.sha256(file['content']).hexdigest(), flush=True)
 upload.observe(seen, 'value')
 upload"""
     cell = front.run(code)
@@ -139,7 +139,7 @@ def _figure(front: Frontend) -> Any:
     code = """
 import numpy, plotly.graph_objects
 figure = plotly.graph_objects.FigureWidget([plotly.graph_objects.Scatter(y=numpy.arange(2000.0), uid='u1')])
-figure.layout.on_change(lambda layout, range: print('range', range), 'xaxis.range')
+figure.layout.on_change(lambda layout, range: print('range', range, flush=True), 'xaxis.range')
 figure"""
     cell = front.run(code)
     changed = front.run("figure.data[0].y = numpy.linspace(0, 1, 1500)\nfigure.add_bar(y=[1, 2], uid='u2')").messages
@@ -153,7 +153,7 @@ def _canvas(front: Frontend) -> Any:
 import matplotlib.pyplot as plt
 figure, axes = plt.subplots(figsize=(3, 2))
 axes.plot([1, 3, 2])
-figure.canvas.mpl_connect('button_press_event', lambda event: print('pressed', round(event.x), round(event.y)))
+figure.canvas.mpl_connect('button_press_event', lambda event: print('pressed', round(event.x), round(event.y), flush=True))
 figure.canvas"""
     cell = front.run(code)
     canvas = front.model("MPLCanvasModel")
@@ -182,7 +182,7 @@ class Own(anywidget.AnyWidget):
     quiet = traitlets.Int(0).tag(sync=True, echo_update=False)
 own = Own(count=2, blob=b'abc')
 def answer(widget, content, buffers):
-    print(content, [bytes(each) for each in buffers])
+    print(content, [bytes(each) for each in buffers], flush=True)
     widget.send({'answer': content}, buffers=[bytes(each)[::-1] for each in buffers])
 own.on_msg(answer)
 own"""
