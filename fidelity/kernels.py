@@ -20,11 +20,12 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-__all__ = ["Kernels", "Ran", "TooSlow"]
+__all__ = ["Kernels", "Ran", "Stopped", "TooSlow"]
 
 _START_TIME = 60.0
 _LAST_WORDS = 0.25  # seconds of silence after the last cell: a message that is late belongs to its cell all the same
 _EXIT_TIME = 10.0
+_LOOK = 500  # milliseconds between two looks at the clock
 _REMOTE = ("%load_ext remote_gpu", "%remote_gpu on")
 _VARIABLES = (
     "PYTHONHASHSEED",
@@ -35,6 +36,10 @@ _VARIABLES = (
     "MKL_*",
     "NVPL_*",
 )  # that the kernels of both sides are to have, too
+
+
+class Stopped(Exception):
+    """The whole run was ended from outside."""
 
 
 class TooSlow(Exception):
@@ -61,6 +66,7 @@ class Kernels:
         self._base = Path(tempfile.mkdtemp(dir="/tmp", prefix="f"))
         self._numbers = iter(range(1_000_000))
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         (self._base / "r").mkdir(mode=0o700)
         config = self._base / "jupyter_config_dir" / "jupyter_server_config.json"
         config.parent.mkdir()
@@ -87,7 +93,7 @@ class Kernels:
     def run(self, cells: Sequence[str], *, remote: bool, limit: float) -> list[Ran]:
         """Run `cells` in a fresh kernel and end it. Raises `TooSlow` after `limit` seconds, RuntimeError when the set-up fails."""
         with self._kernel() as client:
-            book = _Book(client, time.monotonic() + _START_TIME)
+            book = _Book(client, time.monotonic() + _START_TIME, self._stopped)
             for line in _REMOTE if remote else ():
                 book.prepare(line)
             book.deadline = time.monotonic() + limit
@@ -115,6 +121,10 @@ class Kernels:
         finally:
             _end(process, client)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Let the runs that go on end with `Stopped`, within a second."""
+        self._stopped.set()
 
     def close(self) -> None:
         """End the gateway (its sessions ended with their kernels) and remove the folders."""
@@ -146,10 +156,11 @@ def _end(process: subprocess.Popen[bytes], client: BlockingKernelClient) -> None
 class _Book:
     """One kernel's cells. `deadline` is a time of the monotonic clock."""
 
-    def __init__(self, client: BlockingKernelClient, deadline: float) -> None:
+    def __init__(self, client: BlockingKernelClient, deadline: float, stopped: threading.Event) -> None:
         self.ran: list[Ran] = []
         self.deadline = deadline
         self._client = client
+        self._stopped = stopped
         self._cells: dict[str, Ran] = {}
         self._poller = zmq.Poller()
         self._channels = {name: getattr(client, f"{name}_channel").socket for name in ("iopub", "shell", "stdin")}
@@ -175,9 +186,11 @@ class _Book:
         ran = self._cells[request] = Ran()
         state: dict[str, bool] = {}
         while not (state.get(f"reply {request}") and state.get(f"idle {request}")):
-            left = self.deadline - time.monotonic()
-            if left < 0 or not self._poller.poll(int(left * 1000)):
+            if self._stopped.is_set():
+                raise Stopped
+            if time.monotonic() > self.deadline:
                 raise TooSlow
+            self._poller.poll(_LOOK)
             self._take(state)
         return ran
 

@@ -94,6 +94,7 @@ def check(options: Options) -> int:
                     done.append(future.result())
                     _report(done[-1], len(done), len(chosen), options)
             finally:
+                kernels.stop()
                 pool.shutdown(cancel_futures=True)
     finally:
         kernels.close()
