@@ -1,29 +1,26 @@
-"""Cells that do not block: sends them, and keeps what they need from the thread of the cells.
-
-A remote kernel runs its requests in the order in which they came, so names are agreed on when a background cell is sent: a
-later cell neither waits for its values here nor sends older ones over them. The values themselves come back when the job is
-collected.
-"""
+"""Cells that do not block: sends them, and does for them what only the thread of the cells can do."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
+import functools
 import keyword
 import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from remote_gpu.arguments import CellLine, LineError
-from remote_gpu.attached import Attached
+from remote_gpu.attached import Attached, facts_of
 from remote_gpu.cell import Cells
-from remote_gpu.crossings import Crossing
+from remote_gpu.cursors import JobsFile, orphaned_jobs
 from remote_gpu.errors import LinkProblem, RemoteGpuError, SessionEnded, UnknownSession
-from remote_gpu.execution import Outcome, Result
+from remote_gpu.execution import Execution, Outcome, Result
+from remote_gpu.gateway import SessionInfo
+from remote_gpu.job_names import JobNames
 from remote_gpu.job_output import JobOutput
 from remote_gpu.jobs import Job
 from remote_gpu.output import Output
@@ -37,7 +34,6 @@ _ATTEMPTS = 4
 _KEPT = 200  # ended jobs that `%remote_gpu cancel` still knows by their number
 _TRY_AGAIN = 5.0  # seconds between two tries to find a gateway
 _ANSWER_TIME = 30.0
-_RESULT = "_"
 
 
 class _Inbox(queue.SimpleQueue[Event]):
@@ -51,18 +47,20 @@ class _Inbox(queue.SimpleQueue[Event]):
         self._take(item)
 
 
+def _hand_over(running: Running, job: Job) -> None:
+    """From now on `job` deals with the events of `running`; on the pump's thread, which is where they come from."""
+    waiting, running.events = running.events, _Inbox(job.take)
+    while not waiting.empty():
+        job.take(waiting.get())
+
+
 @dataclass(slots=True, eq=False)
 class _Sent:
     """How a job was sent, to send it again."""
 
     code: str
-    body: str
-    line: CellLine
+    names: JobNames
     output: JobOutput
-    crossing: Crossing | None = None
-    noted: dict[str, object] = field(default_factory=dict)
-    """The fingerprints of the names that it brings and binds, as they were agreed on when it was sent."""
-    refused: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
 
 
@@ -80,6 +78,7 @@ class Background:
         self.loop: Any = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
         self._jobs: dict[int, Job] = {}
         self._sent: dict[int, _Sent] = {}
+        self._labels: dict[str, str] = {}
         self._count = 0
         self._todo: deque[Callable[[], None]] = deque()
         self._later: list[Callable[[], None]] = []
@@ -98,16 +97,42 @@ class Background:
         if line.name and (not line.name.isidentifier() or keyword.iskeyword(line.name)):
             raise LineError(f"%%remote_gpu: --name is the variable that the job will be in, and {line.name!r} cannot be one.")
         first = next((text.strip() for text in body.splitlines() if text.strip() and not text.strip().startswith("#")), "")
-        output = JobOutput(self._output.sink(attached.info.id), numbered=self.in_notebook)
+        output = self._job_output(attached.info)
         job = Job(self._count + 1, line.name, first[:80], attached, output, self)
-        self._sent[job.number] = _Sent(code, body, line, output)
+        self._sent[job.number] = _Sent(code, JobNames(self._sync, self._shell, attached, body, line), output)
         self._send(job)
         self._count = job.number
         self._jobs[job.number] = job
+        self._note(attached)
         if line.name:
             self._shell.user_ns[line.name] = job
         self._forget_old()
         return job
+
+    def orphans(self, info: SessionInfo, skip: str) -> tuple[Running, ...]:
+        """The background cells of kernels that are no more, to be followed in the cell that runs now; `skip` is followed anyway."""
+        found = {msg_id: label for msg_id, label in orphaned_jobs(info.id).items() if msg_id != skip}
+        self._labels.update(found)
+        return tuple(Running(Execution(msg_id, claimed=True), self._job_output(info), facts_of(info)) for msg_id in found)
+
+    def adopt(self, attached: Attached, orphans: Sequence[Running]) -> None:
+        """Make them jobs of this notebook's; what came of them meanwhile is dealt with now."""
+        for running in orphans:
+            label = self._labels.pop(running.msg_id).partition(" ")[2]
+            self._count += 1
+            job = self._jobs[self._count] = Job(self._count, label, "", attached, cast("JobOutput", running.sink), self)
+            job.running = running
+            attached.background.append(running)
+            attached.connection.pump.call(functools.partial(_hand_over, running, job))
+        self._note(attached)
+
+    def _job_output(self, info: SessionInfo) -> JobOutput:
+        return JobOutput(self._output.sink(info.id), numbered=self.in_notebook)
+
+    def _note(self, attached: Attached) -> None:
+        mine = [job for job in tuple(self._jobs.values()) if job.attached is attached and not job.over]
+        unfinished = {job.running.msg_id: job.label for job in mine if job.running is not None}
+        JobsFile(attached.info.id).write(unfinished)
 
     def find(self, word: str) -> Job | None:
         """The job of that number, or the latest of that name."""
@@ -183,9 +208,7 @@ class Background:
         sent = self._sent[job.number]
         sent.attempts += 1
         attached = job.attached
-        crossing = sent.crossing = self._sync.prepare(attached, sent.body, sent.line, without=sent.refused)
-        if self._has_result(sent.body):
-            self._ask_for_result(crossing)
+        crossing = sent.names.prepare()
         job.collect = lambda: self._collect(job)
         events = _Inbox(job.take)
         running = self._cells.started(attached, sent.code, crossing, sink=sent.output, stdin=False, job=job.label, events=events)
@@ -193,54 +216,13 @@ class Background:
         attached.background.append(running)
         if job.over:  # it was quicker than this thread
             attached.background.remove(running)
-        self._agree(attached, sent, crossing)
-
-    def _agree(self, attached: Attached, sent: _Sent, crossing: Crossing) -> None:
-        """From now on, requests find there what this one brings and binds."""
-        names = crossing.names
-        self._sync.accepted(crossing)
-        bound = {*names.binds, *names.changes, *names.deletes}
-        self._sync.agree(attached, crossing.known, bound)
-        sent.noted = {name: crossing.known.keys.get(name) for name in (*crossing.sent, *bound)}
+        sent.names.sent()
 
     def _collect(self, job: Job) -> None:
-        """Bind what came back. A name that was agreed on anew since the job was sent is open: it is sent again when it is read."""
-        sent, running = self._sent.pop(job.number), job.running
-        crossing = sent.crossing
-        if running is None or crossing is None:
-            return
-        keys, good = crossing.known.keys, running.outcome is not None and running.outcome.result is Result.OK
-        unsure = [name for name, key in sent.noted.items() if not good or keys.get(name) != key]
-        if running.execution.values is not None:
-            namespace, own = self._sync.namespace, self._sync.namespace.get(_RESULT)
-            summary = self._sync.finish(job.attached, crossing, running)
-            if _RESULT in summary.back or _RESULT in summary.handles:
-                job.value = namespace.pop(_RESULT, None)
-                keys.pop(_RESULT, None)
-                namespace[_RESULT] = own
-                summary.handles.pop(_RESULT, None)
-                summary.back[:] = [name for name in summary.back if name != _RESULT]
-            if summary:
-                running.facts = {**running.facts, "names": summary.json()}
-                job.attached.connection.pump.call(lambda: running.sink.record(running, final=True))
-        for name in unsure:
-            keys.pop(name, None)
-
-    def _has_result(self, body: str) -> bool:
-        """Whether the cell ends with an expression whose value is shown."""
-        try:
-            last = ast.parse(self._shell.input_transformer_manager.transform_cell(body)).body[-1:]
-        except SyntaxError:
-            return False
-        return bool(last) and isinstance(last[0], ast.Expr) and not body.rstrip().endswith(";")
-
-    @staticmethod
-    def _ask_for_result(crossing: Crossing) -> None:
-        take = crossing.about.get("take")
-        if take is not None:
-            take["names"].append(_RESULT)
-            if take.get("only") is not None:
-                take["only"] = [*take["only"], _RESULT]
+        names = self._sent.pop(job.number).names
+        if job.running is not None:
+            names.collect(job.running)
+            job.value = names.value
 
     def _take_up(self, attached: Attached) -> None:
         """Reach the session of background cells again, whose gateway is gone; unless somebody was quicker."""
@@ -261,22 +243,18 @@ class Background:
 
     def _again(self, job: Job, outcome: Outcome) -> None:
         """The kernel refused some of the names: without them, or with everything if it is another kernel."""
-        sent = self._sent[job.number]
-        reasons = self._sync.refused(job.attached, outcome.evalue)
-        if sent.crossing is not None:
-            for name in sent.noted:
-                sent.crossing.known.keys.pop(name, None)
-        if reasons is None:
+        if self._sent[job.number].names.refuse(outcome.evalue):
+            self._send(job)
+        else:
             job.end(outcome)
-            return
-        sent.refused |= reasons
-        self._send(job)
 
     def _never_arrived(self, job: Job, running: Running) -> None:
         """Its request was lost with a gateway."""
         if job.stopped:
             job.end(Outcome(Result.ERROR, "Cancelled", "The cell was cancelled before it began."))
-        elif running.execution.missed or running.send is None:
+        elif running.send is None:
+            job.end(Outcome(Result.DIED, evalue="nothing is heard of it: it had ended before, or never arrived", reason="cell_lost"))
+        elif running.execution.missed:
             job.end(Outcome(Result.DIED, evalue="the connection broke as it was sent, and its output is gone", reason="cell_lost"))
         else:
             running.execution.claimed = False
@@ -304,6 +282,7 @@ class Background:
         """A job is over."""
         if job.running in job.attached.background:
             job.attached.background.remove(job.running)
+        self._note(job.attached)
         with self._news:
             self._news.notify_all()
 

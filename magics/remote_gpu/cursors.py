@@ -10,15 +10,17 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remote_gpu.discovery import runtime_folder
 
-__all__ = ["Cursor", "CursorFile", "last_seen", "newest_cursor"]
+__all__ = ["Cursor", "CursorFile", "JobsFile", "last_seen", "newest_cursor", "orphaned_jobs"]
 
 _SIZE = 512
 _PREFIX = "remote-gpu-seen-"
+_JOBS = "remote-gpu-jobs-"
 _KEEP = 14 * 24 * 3600  # seconds
 
 
@@ -63,6 +65,50 @@ class CursorFile:
             os.close(self._file)
         if remove:
             self._path.unlink(missing_ok=True)
+
+
+class JobsFile:
+    """The ids and labels of this kernel's unfinished background cells in one session, for a kernel that comes after it."""
+
+    def __init__(self, session: str) -> None:
+        self._path = runtime_folder() / f"{_JOBS}{session}-{os.getpid()}.json"
+
+    def write(self, jobs: Mapping[str, str]) -> None:
+        """Replace what the file says; none is left without jobs."""
+        with contextlib.suppress(OSError):  # a full disk costs a later kernel the output of these cells, not this one
+            if not jobs:
+                self._path.unlink(missing_ok=True)
+                return
+            new = self._path.with_suffix(".new")
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(dict(jobs), file)
+            new.replace(self._path)
+
+
+def orphaned_jobs(session: str) -> dict[str, str]:
+    """The unfinished background cells that kernels which are no more had in `session`: labels by id. They are the caller's now."""
+    found: dict[str, str] = {}
+    for path in runtime_folder().glob(f"{_JOBS}{session}-*.json"):
+        pid = path.stem.rpartition("-")[2]
+        if not pid.isdigit() or _lives(int(pid)):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            about = path.lstat()
+            if about.st_uid == os.getuid() and not about.st_mode & 0o077:
+                found |= {str(name): str(label) for name, label in json.loads(path.read_text(encoding="utf-8")).items()}
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def newest_cursor(session: str) -> Cursor | None:

@@ -6,16 +6,18 @@ import datetime as dt
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from remote_gpu.arguments import LineError, VerbLine
+from remote_gpu.attached import Attached
 from remote_gpu.background import Background
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.gateway import SessionInfo
 from remote_gpu.jobs import Job
 from remote_gpu.listing import columns
 from remote_gpu.record import duration
+from remote_gpu.running import Running
 from remote_gpu.sessions import Sessions
 
 __all__ = ["QueueVerbs", "code_of"]
@@ -43,6 +45,14 @@ class QueueVerbs:
             return
         rows = [self._row(info, cell) for cell in cells]
         sys.stdout.write(f"Session {info.name!r} on {info.cluster}\n" + columns(("job", "state", "for", "cell", "from", ""), rows))
+
+    def orphans(self, info: SessionInfo, skip: str) -> tuple[Running, ...]:
+        """See `Background.orphans`."""
+        return self._background.orphans(info, skip)
+
+    def adopt(self, attached: Attached, orphans: Sequence[Running]) -> None:
+        """See `Background.adopt`."""
+        self._background.adopt(attached, orphans)
 
     def cancel(self, line: VerbLine, named: Callable[[VerbLine], SessionInfo]) -> None:
         """Cancel a job of this notebook's by number or name, or any cell of a session by the name that `show` gives it."""

@@ -12,6 +12,7 @@ from remote_gpu.cursors import last_seen, newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
+from remote_gpu.kernel import Connection
 from remote_gpu.output import Output
 from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
@@ -136,6 +137,9 @@ class Verbs:
             old.left = None
             self._replay(info, left.msg_id, left.left_at, left)
             return
+        if old is not None and old.unfinished():
+            _say(f"Nothing was left in session {info.name!r}; its background cells are followed already (%remote_gpu queue).")
+            return
         cursor = newest_cursor(info.id) if old is None else None
         if cursor is None or not cursor.msg_id:
             self._replay_last(info)
@@ -146,7 +150,16 @@ class Verbs:
         running = Running(Execution(msg_id, claimed=True), self._output.sink(info.id), facts_of(info))
         if before is not None:
             running.started = before.started
-        attached = self._join(info, lambda connection: connection.follow(running), after=after, claims=(msg_id,))
+        orphans = self._queue.orphans(info, msg_id) if before is None else ()
+        every = (running, *orphans)
+        claims = tuple(each.msg_id for each in every)
+
+        def follow(connection: Connection) -> None:
+            for each in every:
+                connection.follow(each)
+
+        attached = self._join(info, follow, after=after, claims=claims)
+        self._queue.adopt(attached, orphans)
         self._cells.finish(attached, running)
 
     def _join(self, info: SessionInfo, first: Prepare, *, after: int | None, claims: tuple[str, ...] = ()) -> Attached:
