@@ -92,7 +92,7 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_asked_for_stays(tm
     os.utime(Path(store.path(digest(2), 24 * KB)), (2, 2))
     os.utime(Path(store.path(digest(3), 24 * KB)), (3, 3))
     assert store.expect([(digest(0), 24 * KB), (digest(9), 40 * KB)]) == [24 * KB, 0]
-    assert [blobs._find(store.places, f"{digest(number)}-{24 * KB}") is not None for number in range(4)] == [True, False, False, True]
+    assert [blobs._find(store._places(), f"{digest(number)}-{24 * KB}") is not None for number in range(4)] == [True, False, False, True]
 
 
 def test_disk_takes_what_memory_has_no_room_for(tmp_path):

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -30,7 +31,10 @@ _SEED = "seed"
 _PART = ".part"
 _SHM = "/dev/shm"  # noqa: S108  the folder below it is private and checked
 _MARGIN = 0.05  # of the memory, which stays free for everybody else
-_STALE = 24 * 3600.0
+_LOW = 0.15  # of the memory: when less is free, blobs go
+_FRESH = 30.0  # seconds that a blob is safe, for the kernel that it was sent for
+_AGE = 600.0  # seconds without use after which a blob goes: kernels hold what they use themselves
+_PART_AGE = 3600.0  # the same for one that was cut
 
 
 class BlobMissing(KeyError):
@@ -69,16 +73,21 @@ def _name(digest: str, size: int) -> str:
     return f"{digest}-{size}"
 
 
+def _folders() -> tuple[str, str]:
+    """Where blobs lie: in memory, and on disk."""
+    base = base_folder()
+    mark = "" if base == _ordinary() else f"-{zlib.crc32(os.fsencode(base)):08x}"
+    return os.path.join(_SHM, f"jrg-{os.getuid()}{mark}"), os.path.join(base, "blobs")
+
+
 def default_places() -> tuple[Place, ...]:
     """Memory, where this machine has a file system for it, then disk. Limits: half of the memory, half of the disk that is free."""
-    base = base_folder()
-    disk = os.path.join(base, "blobs")
-    mark = "" if base == _ordinary() else f"-{zlib.crc32(os.fsencode(base)):08x}"
-    shared = os.path.join(_SHM, f"jrg-{os.getuid()}{mark}")
+    shared, disk = _folders()
     places = [Place(shared, True, memory_total() // 2)] if os.path.isdir(_SHM) else []
+    limit = 0
     with suppress(OSError):
-        return (*places, Place(disk, False, disk_free(base) // 2))
-    return tuple(places)
+        limit = disk_free(base_folder()) // 2
+    return (*places, Place(disk, False, limit))
 
 
 def _ordinary() -> str:
@@ -106,6 +115,9 @@ class Store:
         except OSError as error:
             raise NotWritable(f"Cannot keep blobs in {self.places[-1].folder}: {error.strerror}.") from error
 
+    def _places(self) -> list[str]:
+        return [place.folder for place in self.places]
+
     def _agree(self) -> int:
         """The seed that all places have; blobs of a place with another one are of no use and go."""
         seed = _seed_of(self.places[-1].folder)
@@ -118,7 +130,7 @@ class Store:
 
     def path(self, digest: str, size: int) -> str | None:
         """Where the blob lies, marked as used just now; None when it is not here."""
-        return _find(self.places, _name(digest, size))
+        return _find(self._places(), _name(digest, size))
 
     def expect(self, blobs: Iterable[tuple[str, int]]) -> list[int]:
         """How many bytes of each blob are here; its size when it is complete. Makes room for the rest.
@@ -128,7 +140,7 @@ class Store:
         wanted = [(_name(digest, size), size) for digest, size in blobs]
         have, missing = [], []
         for name, size in wanted:
-            if _find(self.places, name) is not None:
+            if _find(self._places(), name) is not None:
                 have.append(size)
                 continue
             have.append(self._begun(name, size))
@@ -167,6 +179,17 @@ class Store:
         if old is None:
             raise UsageProblem("A blob that is not here was to be named.")
         os.replace(old, os.path.join(os.path.dirname(old), new))
+
+    def trim(self, now: float | None = None) -> None:
+        """Drop what was not used for long, and the oldest blobs in memory while the machine runs short of it."""
+        moment = time.time() if now is None else now
+        for place in self.places:
+            for used, _, name in place.entries():
+                age, part = moment - used, _PART in name
+                short = place.memory and not part and age > _FRESH and memory_free() < _LOW * memory_total()
+                if age > (_PART_AGE if part else _AGE) or short:
+                    with suppress(OSError):
+                        os.unlink(os.path.join(place.folder, name))
 
     def close(self) -> None:
         """Let go of what is under way; the partial blobs stay for the next attempt."""
@@ -241,9 +264,9 @@ class _Room:
         return self._taken <= (self.place.free() if dropped else self._free)
 
 
-def _find(places: Iterable[Place], name: str) -> str | None:
-    for place in places:
-        path = os.path.join(place.folder, name)
+def _find(folders: Iterable[str], name: str) -> str | None:
+    for folder in folders:
+        path = os.path.join(folder, name)
         with suppress(OSError):
             os.utime(path)
             return path
@@ -272,7 +295,8 @@ def mapped(digest: str, size: int, places: Iterable[Place] | None = None) -> mem
 
     Raises `BlobMissing` when the node does not have it (any more).
     """
-    path = _find(default_places() if places is None else places, _name(digest, size))
+    folders = _folders() if places is None else [place.folder for place in places]
+    path = _find(folders, _name(digest, size))
     if path is None:
         raise BlobMissing(digest)
     if not size:
@@ -300,6 +324,6 @@ def forget_if_unused(but: str = "") -> bool:
     """Remove the whole store when no session other than `but` is left on this node; True when it was removed."""
     if any(session != but for session in _running(base_folder())):
         return False
-    for place in default_places():
-        shutil.rmtree(place.folder, ignore_errors=True)
+    for folder in _folders():
+        shutil.rmtree(folder, ignore_errors=True)
     return True

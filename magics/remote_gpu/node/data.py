@@ -27,6 +27,7 @@ __all__ = ["main"]
 _IDLE = 600.0
 """Seconds without a message after which the process ends; the other side opens another one when it needs it."""
 
+_TRIM_EVERY = 10.0
 _WAIT_EVERY = 5.0
 _LINE_LIMIT = 1 << 20
 
@@ -83,7 +84,7 @@ class _Serving:
         """Answer until the stream ends or nobody asks for long."""
         self._reader.greet()
         self._say(Op.HELLO, self._hello | {"seed": f"{self._blobs.seed:016x}"})
-        while select.select([self._in], [], [], _IDLE)[0]:
+        while self._is_asked():
             message = self._reader.message()
             if message is None:
                 return
@@ -94,6 +95,14 @@ class _Serving:
                 answer(message)
             except (KeyError, IndexError, TypeError, ValueError) as error:
                 raise BadFrame(f"The node cannot follow message {message.op} of the data stream: {error!r}.") from error
+
+    def _is_asked(self) -> bool:
+        """Wait for a message, and mind the store meanwhile; False when none came for long."""
+        for _ in range(int(_IDLE / _TRIM_EVERY)):
+            if select.select([self._in], [], [], _TRIM_EVERY)[0]:
+                return True
+            self._blobs.trim()
+        return False
 
     def close(self) -> None:
         """Leave what is under way for the next attempt; the last session's last process removes the store."""
