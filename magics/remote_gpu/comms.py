@@ -142,8 +142,9 @@ class Comms:
 
     def never_arrived(self, gone: Connection, asked: Asked) -> bool:
         """Whether a message was lost with its gateway: the kernel has answered a later one, and has said nothing of it."""
+        busy = gone.state == "busy"  # then it may wait there, behind a cell
         connection = self.alive(gone)
-        if connection is gone or connection.request("kernel_info_request", {}, timeout=_ANSWER) is None:
+        if busy or connection is gone or connection.request("kernel_info_request", {}, timeout=_ANSWER) is None:
             return False
         return not asked.begun.is_set()
 

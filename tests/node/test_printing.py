@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from ipykernel.iostream import IOPubThread
 from tests.node.client import Client
 
-from remote_gpu.node.printing import BUSY_FLUSH, FIRST_FLUSH
+from remote_gpu.node.printing import BUSY_FLUSH, FIRST_FLUSH, PrivateIOPubThread
 
 
 def printed(client: Client, cell: str) -> list[tuple[str, str]]:
@@ -66,3 +73,30 @@ def test_a_long_print_is_sent_in_large_pieces(client: Client) -> None:
     assert client.text(cell).split() == [str(n) for n in range(50_000)]
     assert len(client.of(cell, "stream")) < 500
     assert FIRST_FLUSH < BUSY_FLUSH
+
+
+def test_the_news_of_a_busy_kernel_travels_with_what_follows_it_or_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(IOPubThread, "_really_send", lambda _, message: sent.append(message[-1]))
+    later: list[Callable[[], None]] = []
+    thread = PrivateIOPubThread.__new__(PrivateIOPubThread)
+    thread._master_pid = os.getpid()
+    thread.thread = threading.current_thread()
+    thread.io_loop = SimpleNamespace(call_later=lambda _, action: later.append(action))
+    busy, idle, text = b'{"execution_state": "busy"}', b'{"execution_state": "idle"}', b'{"text": "busy"}'
+
+    thread._really_send([b"kernel.1.status", busy])
+    assert sent == []
+    thread._really_send([b"kernel.1.stream", text])
+    assert sent == [busy, text]
+    later.pop()()
+    thread._really_send([b"kernel.1.status", idle])
+    assert sent == [busy, text, idle]
+    thread._really_send([b"kernel.1.status", busy])
+    later.pop()()
+    assert sent == [busy, text, idle, busy]
+
+    thread._really_send([b"kernel.1.status", busy])
+    thread._master_pid = 0  # as in a forked child, which must not say again what its parent will say
+    thread._really_send([b"kernel.1.stream", text])
+    assert sent == [busy, text, idle, busy, text]
