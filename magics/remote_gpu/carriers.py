@@ -49,9 +49,8 @@ class Carriers:
 
         return put
 
-    def fetch(self, attached: Attached, handle_id: int, classes: Any) -> Any:
+    def fetch(self, attached: Attached, handle_id: int, classes: Any, *, trusted: bool) -> Any:
         """The object that the session's kernel holds under `handle_id`. Raises `UsageProblem` when it cannot leave the node."""
-        trusted = attached.info.trust
         with Progress("fetching") as progress:
             fetched = self.of(attached).fetch({"handle": handle_id, "trusted": trusted}, progress)
         if fetched.entries.get("kind") != "value":

@@ -33,6 +33,18 @@ class Crossing:
     results: dict[str, Any] | None = None
     """Where names are bound, instead of in the notebook: of an operation on a handle."""
 
+    def binds(self, name: str) -> bool:
+        """Whether the cell's own text binds, changes or deletes `name`, or the user asked for it."""
+        asked = (self.about.get("take") or {}).get("only") or ()
+        return name in self.names.binds or name in self.names.changes or name in self.names.deletes or name in asked
+
+    def concerns(self, name: str) -> bool:
+        """Whether the cell's text, or that of a function that it may call there, says that it binds, changes or reads `name`."""
+        deferred = (*self.names.functions.values(), *self.known.functions.values())
+        return (
+            self.binds(name) or name in self.known.reached(self.names.reads) or any(name in each.binds | each.changes for each in deferred)
+        )
+
     def torn(self) -> list[tuple[str, str]]:
         """Pairs of a name that is sent now and one that was sent before, whose values share an object here, and not there."""
         earlier = {name: each.objects for name, each in self.prints.items() if each.objects and name not in self.sent}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place, VerbLine
-from remote_gpu.errors import LinkProblem, UsageProblem
-from remote_gpu.listing import row_from, table
+from remote_gpu.errors import LinkProblem, RemoteGpuError, UsageProblem
+from remote_gpu.fingerprints import fingerprint
+from remote_gpu.handles import Handle
+from remote_gpu.listing import Row, row_from, row_of, row_of_handle, table
 from remote_gpu.operations import Quiet
 from remote_gpu.output import Output
 from remote_gpu.runs import Runs
@@ -48,7 +52,27 @@ class NamesVerbs:
     def listing(self, line: VerbLine) -> str:
         """The names of both sides, as a table."""
         remote = {name: row_from(entry) for name, entry in self.remote(line).items()}
-        return table(self._sync.local_rows(), remote, self._sync.differing(self._attached(line), remote)).rstrip("\n")
+        return table(self._local_rows(), remote, self._differing(self._attached(line), remote)).rstrip("\n")
+
+    def _local_rows(self) -> dict[str, Row]:
+        """What is known of the notebook's own names, without modules."""
+        users = {name: value for name, value in self._sync.namespace.items() if not name.startswith("_") and not self._sync.is_own(name)}
+        return {
+            name: row_of_handle(value) if isinstance(value, Handle) else row_of(value)
+            for name, value in users.items()
+            if not isinstance(value, types.ModuleType)
+        }
+
+    def _differing(self, attached: Attached, names: Iterable[str]) -> set[str]:
+        """Those of `names` whose value here is not what both sides last agreed on."""
+        sync, known = self._sync, self._sync.known(attached)
+        scope, differing = sync.scope(attached, known), set()
+        for name in names:
+            if name in sync.namespace:
+                with contextlib.suppress(RemoteGpuError):
+                    if known.keys.get(name) != fingerprint(sync.namespace[name], scope).key:
+                        differing.add(name)
+        return differing
 
     def remote(self, line: VerbLine) -> Mapping[str, Mapping[str, Any]]:
         """What is known of the remote names, by name. Raises `LinkProblem`."""

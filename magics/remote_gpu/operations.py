@@ -11,7 +11,7 @@ from remote_gpu.encode import encode
 from remote_gpu.errors import SessionEnded, UsageProblem
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached
-from remote_gpu.sync import Sync, terms
+from remote_gpu.sync import Sync
 
 __all__ = ["Operations", "Quiet"]
 
@@ -61,7 +61,7 @@ class Operations:
         if args or kwargs:
             operate["give"] = self._given(crossing, {"args": args, "kwargs": kwargs})
         crossing.about["operate"] = operate
-        crossing.about["take"] = terms(self._attached)
+        crossing.about["take"] = self._sync.terms(self._attached)
         running = self._cells.started(self._attached, _CODE, crossing, sink=Quiet(self._sink()))
         try:
             self._cells.finish(self._attached, running)

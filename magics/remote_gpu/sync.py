@@ -24,7 +24,6 @@ from remote_gpu.errors import LinkProblem, NoDataStream, RemoteGpuError, UsagePr
 from remote_gpu.fingerprints import fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
-from remote_gpu.listing import Row, row_of, row_of_handle
 from remote_gpu.parcels import Packed, pack
 from remote_gpu.rebuild import missing_libraries
 from remote_gpu.running import Running
@@ -33,7 +32,7 @@ from remote_gpu.shipping import REFUSED, Shipping
 from remote_gpu.summary import Summary
 from remote_gpu.versions import Comparison
 
-__all__ = ["Sync", "terms"]
+__all__ = ["Sync"]
 
 _ASK_TIME = 30.0
 _NAMED = 4
@@ -162,9 +161,13 @@ class Sync:
         except NoDataStream:
             return pack(encoded.names, encoded.head, encoded.buffers, None, first=first)
 
+    def trusts(self, attached: Attached) -> bool:
+        """Whether the node's pickles are loaded: the configuration says so, and both sides have the same Python."""
+        return attached.info.trust and self.known(attached).same_python
+
     def fetched(self, attached: Attached, handle_id: int) -> Any:
         """A held value, as a value here."""
-        return self._carriers.fetch(attached, handle_id, NotebookClasses(self.namespace))
+        return self._carriers.fetch(attached, handle_id, NotebookClasses(self.namespace), trusted=self.trusts(attached))
 
     def _wanted(self, known: Known, names: Names, line: CellLine) -> list[str]:
         if line.inputs is not None:
@@ -175,17 +178,21 @@ class Sync:
         if not line.sync:
             return []
         reads = known.reached(names.reads) | names.changes
-        return sorted(name for name in reads if name in self.namespace and not self._own(name))
+        return sorted(name for name in reads if name in self.namespace and not self.is_own(name))
 
-    def _own(self, name: str) -> bool:
+    def is_own(self, name: str) -> bool:
         """Whether a name belongs to the shell and not to the user."""
         return name in _NOT_USERS or (name in self._shell.user_ns_hidden and self._shell.user_ns_hidden[name] is self.namespace.get(name))
 
     def _may_bind(self, name: str, crossing: Crossing | None) -> bool:
-        """Whether a node may say what `name` is here: not where it is the shell's, nor, unless the cell's text binds it, hidden."""
-        named = crossing.names if crossing is not None else None
-        asked = named is not None and name in {*named.binds, *named.changes, *named.deletes}
-        return not self._own(name) and (asked or not name.startswith("_"))
+        """Whether a node may say what `name` is here: a new name, or one that the cell's text is about."""
+        if self.is_own(name):
+            return False
+        if crossing is None:  # the user asked for what an earlier kernel's cell left
+            return not name.startswith("_")
+        if name.startswith("_"):
+            return crossing.binds(name)
+        return bool(crossing.names.unseen) or name not in self.namespace or crossing.concerns(name)
 
     def scope(self, attached: Attached, known: Known) -> Scope:
         """What encoding has to know."""
@@ -204,7 +211,7 @@ class Sync:
             except RemoteGpuError as error:
                 self._note(crossing, name, error.message)
                 continue
-            more = [each for each in print_of.needs if each in self.namespace and each not in seen and not self._own(each)]
+            more = [each for each in print_of.needs if each in self.namespace and each not in seen and not self.is_own(each)]
             waiting += more
             seen.update(more)
             crossing.prints[name] = print_of
@@ -254,7 +261,7 @@ class Sync:
             "reads": sorted(crossing.known.reached(names.reads)) if line.outputs is None else [],
             "only": force if line.outputs is not None else None,
             "force": force,
-            **terms(attached),
+            **self.terms(attached),
             "imports": {each.bound: [each.module, each.name] for each in names.imports if each.bound and each.name},
         }
 
@@ -298,7 +305,7 @@ class Sync:
             handle=lambda entry: self._make_handle(attached, entry),
             fetch=lambda handle: self.fetched(attached, handle),
             imports={each.bound: each for each in crossing.names.imports} if crossing is not None else {},
-            trusted=attached.info.trust,
+            trusted=self.trusts(attached),
             may_bind=str.isidentifier if own is not self.namespace else lambda name: self._may_bind(name, crossing),
         )
         settled = binder.bind(message, summary)
@@ -307,26 +314,6 @@ class Sync:
             if crossing is not None:
                 crossing.settled.update(settled)
         return summary
-
-    def local_rows(self) -> dict[str, Row]:
-        """What is known of the notebook's own names, without modules."""
-        users = {name: value for name, value in self.namespace.items() if not name.startswith("_") and not self._own(name)}
-        return {
-            name: row_of_handle(value) if isinstance(value, Handle) else row_of(value)
-            for name, value in users.items()
-            if not isinstance(value, types.ModuleType)
-        }
-
-    def differing(self, attached: Attached, names: Iterable[str]) -> set[str]:
-        """Those of `names` whose value here is not what both sides last agreed on."""
-        known, scope = self.known(attached), self.scope(attached, self.known(attached))
-        differing = set()
-        for name in names:
-            if name in self.namespace:
-                with contextlib.suppress(RemoteGpuError):
-                    if known.keys.get(name) != fingerprint(self.namespace[name], scope).key:
-                        differing.add(name)
-        return differing
 
     def agree(self, attached: Attached, known: Known, names: Iterable[str]) -> None:
         """Note that what `names` are here is what the remote kernel has, or that its own are newer."""
@@ -337,12 +324,6 @@ class Sync:
                 with contextlib.suppress(RemoteGpuError):  # it cannot cross, and so cannot be sent by mistake
                     known.keys[name] = fingerprint(self.namespace[name], scope).key
 
-
-def terms(attached: Attached) -> dict[str, Any]:
-    """What may come back as a value: the most bytes, whether anything that can be pickled, and the libraries that are not here."""
-    return {"limit": VALUE_LIMIT, "trusted": attached.info.trust, "missing": list(missing_libraries())}
-
-
-def _imported(names: Names) -> list[str]:
-    """The dotted names that a cell imports."""
-    return [f"{each.module}.{each.name}" if each.name else each.module for each in names.imports]
+    def terms(self, attached: Attached) -> dict[str, Any]:
+        """What may come back as a value: the most bytes, whether anything that can be pickled, and the libraries that are not here."""
+        return {"limit": VALUE_LIMIT, "trusted": self.trusts(attached), "missing": list(missing_libraries())}

@@ -28,7 +28,9 @@ def test_a_change_in_place_changes_the_mark(value, change):
     assert mark(value) != before
 
 
-@pytest.mark.parametrize("value", [1, "text", None, threading.Lock(), np.zeros(MARKED_BYTES // 8 + 1), [0] * (MARKED_BYTES + 1), [threading.Lock()]])
+@pytest.mark.parametrize(
+    "value", [1, "text", None, threading.Lock(), np.zeros(MARKED_BYTES // 8 + 1), [0] * (MARKED_BYTES + 1), [threading.Lock()]]
+)
 def test_what_cannot_change_or_is_too_large_or_cannot_be_pickled_has_no_mark(value):
     assert mark(value) is None
 
