@@ -327,3 +327,8 @@ class Sync:
     def terms(self, attached: Attached) -> dict[str, Any]:
         """What may come back as a value: the most bytes, whether anything that can be pickled, and the libraries that are not here."""
         return {"limit": VALUE_LIMIT, "trusted": self.trusts(attached), "missing": list(missing_libraries())}
+
+
+def _imported(names: Names) -> list[str]:
+    """The dotted names that a cell imports."""
+    return [f"{each.module}.{each.name}" if each.name else each.module for each in names.imports]

@@ -56,7 +56,7 @@ def mark(value: object) -> bytes | None:
         return None
     digest = _Digest()
     try:
-        pickle.Pickler(digest, 5, buffer_callback=digest.buffer).dump(value)  # type: ignore[arg-type]
+        pickle.Pickler(digest, 5, buffer_callback=digest.buffer).dump(value)
     except Exception:  # noqa: BLE001  what a user's class raises here is not this cell's business
         return None
     return digest.value
