@@ -36,7 +36,7 @@ class RemoteGpu:
         self._following: Place | None = None
         self._parts: Any = None
         self._transform = shell.transform_cell
-        self._show_traceback = getattr(shell, "_showtraceback", None)
+        self._show_traceback: Any = getattr(shell, "_showtraceback", None)
         self._process = os.getpid()
         self._completion = Completion(shell, lambda: self.parts.sessions, lambda: self._following)
 

@@ -37,6 +37,8 @@ ARRAYS = {
     "one object": np.array({"a": 1}, dtype=object),
     "large": np.arange(100_000.0),
     "strings": np.array(["a", "b" * 50], dtype=np.dtypes.StringDType()),
+    "strings, one missing": np.array(["a", None], dtype=np.dtypes.StringDType(na_object=None)),
+    "strings of strings only": np.array([["a"]], dtype=np.dtypes.StringDType(coerce=False)),
 }
 
 
@@ -54,6 +56,14 @@ def test_an_array_comes_back_as_it_was(value):
     _same(back, value)
     assert back.flags.c_contiguous == value.flags.c_contiguous or not value.flags.forc
     assert back.flags.writeable == value.flags.writeable
+
+
+def test_missing_strings_come_back_and_stay_there_where_a_text_stands_for_them():
+    back = one(np.array(["a", np.nan], dtype=np.dtypes.StringDType(na_object=np.nan)))
+    assert np.isnan(back.dtype.na_object)
+    assert np.isnan(back[1])
+    entries = crossed({"x": np.array(["a", "?"], dtype=np.dtypes.StringDType(na_object="?"))})[0]
+    assert entries["x"]["kind"] == "handle"
 
 
 def test_an_array_that_holds_itself_comes_back():

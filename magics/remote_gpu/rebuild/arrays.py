@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.rebuild.checks import UnsafeValue, exactly, natural, one_of, raw, text
@@ -147,12 +147,18 @@ def objects_fill(context: Context, target: object, items: object) -> None:
         flat[index] = item
 
 
-def strings(_: Context, shape: object, items: object) -> Any:
-    """An array of numpy's variable-width strings."""
+_GAPS: Mapping[str, Mapping[str, Any]] = {"": {}, "None": {"na_object": None}, "nan": {"na_object": float("nan")}}
+
+
+def strings(_: Context, shape: object, items: object, gap: object = "", coerce: object = True) -> Any:
+    """An array of numpy's variable-width strings; `gap` is how it shows a missing one, which comes as None."""
     import numpy as np
 
-    found = [exactly(item, str) for item in exactly(items, list)]
-    return np.array(found, dtype=np.dtypes.StringDType()).reshape(_shape(shape))
+    options = _GAPS.get(exactly(gap, str))
+    if options is None:
+        raise UnsafeValue("An array of strings came with an unknown sign for a missing one.")
+    found = [options["na_object"] if item is None and options else exactly(item, str) for item in exactly(items, list)]
+    return np.array(found, dtype=np.dtypes.StringDType(coerce=exactly(coerce, bool), **options)).reshape(_shape(shape))
 
 
 def scalar(_: Context, memory: object, claimed: object) -> Any:

@@ -80,12 +80,21 @@ def _bare(value: Any) -> Any:
     return found
 
 
+def _gap(dtype: Any) -> str:
+    """How numpy's variable-width strings show a missing one: "None", "nan", or "" where none can be missing."""
+    gap = getattr(dtype, "na_object", "")
+    if gap is None or (isinstance(gap, float) and gap != gap) or not hasattr(dtype, "na_object"):  # noqa: PLR0124  a nan
+        return str(gap)
+    raise Unsupported(f"an array of {dtype}")
+
+
 def ndarray(value: Any, sender: Sender, *, read_only: bool | None = None) -> Reduction:
     """An array: its memory, or its objects one by one."""
     np: Any = sys.modules["numpy"]
     dtype = value.dtype
     if dtype.kind == "T":
-        return build("strings", value.shape, value.ravel().tolist())
+        items = [item if isinstance(item, str) else None for item in value.ravel().tolist()]
+        return build("strings", value.shape, items, _gap(dtype), bool(dtype.coerce))
     if dtype.kind == "O":
         order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
         return build("objects", value.shape, order, then=("objects_fill", value.ravel(order).tolist()))
