@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.notebook import notebook
 from benchmarks.report import Row
 from remote_gpu.data_door import connect_data
 from remote_gpu.discovery import find_or_start_gateway
@@ -228,6 +229,46 @@ def _memory(ours: Ours, size: int) -> list[Row]:
     ]
 
 
+_MAKE = """
+import numpy as np, pandas as pd
+array = np.random.default_rng(0).random({count})
+frame = pd.DataFrame(np.random.default_rng(0).random((1_000_000, 10)))
+try:
+    import torch
+    tensor = torch.rand({count}, dtype=torch.float64)
+except ImportError:
+    tensor = None
+"""
+_CHANGE = {"array": "array[0] += 1", "frame": "frame.iloc[0, 0] += 1", "tensor": "tensor[0] += 1"}
+
+
+def _cells(quick: bool, size: int) -> list[Row]:
+    """The same through cells: a changed object is read by one, an unchanged one again, and a remote one is fetched."""
+    rows: list[Row] = []
+    with notebook("%load_ext remote_gpu", "%%remote_gpu --session bench-cells\npass", _MAKE.format(count=size // 8)) as book:
+        names = ["array", "frame", *([] if "True" in "".join(book.run("print(tensor is None)").text) else ["tensor"])]
+        for name in names:
+            sizes = 80_000_000 if name == "frame" else size
+            sent, again, fetched = [], [], []
+            book.run(f"%%remote_gpu --session bench-cells\nthere = {name}; there is None")
+            for _ in range(2 if quick else 5):
+                book.run(f"{_CHANGE[name]}\nnp.ones({size // 8})\nNone")
+                sent.append(book.run(f"%%remote_gpu --session bench-cells\n{name} is None").total)
+                again.append(book.run(f"%%remote_gpu --session bench-cells\n{name} is None").total)
+                book.run(f"np.ones({size // 8})\nNone")
+                fetched.append(book.run("copy = there.fetch(); del copy").total)
+            note = f"{sorted(sent)[len(sent) // 2] / sorted(again)[len(again) // 2]:.1f} × as fast as the first time"
+            for verb, values in (("sent with a cell", sent), ("fetched", fetched)):
+                rates = tuple(sizes / value / 1e9 for value in values)
+                base, goal = ("array", "≥ 0.77 × array") if name != "array" else ("", "")
+                rows.append(Row(f"an object {verb}", name, "GB/s", rates, base, goal, f"{sizes / 1e6:.0f} MB"))
+            rows.append(
+                Row("unchanged object read by a cell again", name, "s", tuple(again), "", "" if name == "frame" else "≥ 8 × as fast", note)
+            )
+        book.run("%remote_gpu stop --session bench-cells")
+    return rows
+
+
 def measure(quick: bool = False) -> list[Row]:
     """All in one run, in turns."""
     size, count = (GIB // 8, 2) if quick else (GIB, 5)
@@ -266,4 +307,4 @@ def measure(quick: bool = False) -> list[Row]:
             rows.append(Row("1 GiB unchanged, sent again", who, "s", tuple(values), "", "≥ 8 × as fast", note))
         else:
             rows.append(Row(f"{verb} of 1 GiB of float64", who, "GB/s", rates, base, goal, f"worst {min(rates):.2f}"))
-    return rows + memory
+    return rows + memory + _cells(quick, size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.clusters import STEPS, FakeCluster
 
-from jupyter_remote_gpu.clusters.base import Cluster
+from jupyter_remote_gpu.clusters.base import CarriesData, Cluster
 from jupyter_remote_gpu.clusters.local import LocalCluster
 from jupyter_remote_gpu.launches import random_id
 from jupyter_remote_gpu.models import Allocation, AllocationState, ClusterState, KernelLaunch, ResourceRequest, SessionId
@@ -128,3 +128,20 @@ async def test_after_a_failed_step_a_release_of_the_last_allocation_gives_everyt
                 last = allocation
     await cluster.release(last)
     assert not cluster.held
+
+
+async def test_a_cluster_that_carries_data_opens_a_stream_that_its_node_greets_on(cluster, session):
+    last = (await launched(cluster, session))[-1]
+    try:
+        if not isinstance(cluster, CarriesData):
+            assert not hasattr(cluster, "open_data")
+            return
+        command = await cluster.open_data(last, session)
+        await command.spoken()
+        with command.take() as taken:
+            taken.settimeout(10)
+            assert taken.recv(4) == b"\0JRD"
+        assert await command.wait() == ""
+        await command.aclose()
+    finally:
+        await cluster.release(last)
