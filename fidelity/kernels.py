@@ -20,8 +20,9 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-__all__ = ["Kernels", "Ran", "Stopped", "TooSlow"]
+__all__ = ["Kernels", "RECORD_MIME", "Ran", "Stopped", "TooSlow"]
 
+RECORD_MIME = "application/vnd.jupyter-remote-gpu.run+json"
 _START_TIME = 60.0
 _LAST_WORDS = 0.25  # seconds of silence after the last cell: a message that is late belongs to its cell all the same
 _EXIT_TIME = 10.0
@@ -52,6 +53,11 @@ class Ran:
 
     said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the cell ran over there."""
+        return any(RECORD_MIME in (content.get("data") or {}) for kind, content in self.said if kind == "display_data")
 
 
 class Kernels:

@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fidelity.kernels import Ran
+from fidelity.kernels import RECORD_MIME, Ran
 from fidelity.rules import mapped
 
-__all__ = ["RECORD_MIME", "lines", "records"]
+__all__ = ["lines", "records"]
 
-RECORD_MIME = "application/vnd.jupyter-remote-gpu.run+json"
 _REPLY = ("status", "execution_count", "payload", "ename", "evalue")
 _LONG = 2000
 _RANDOM = 16  # characters: ids that are this long are replaced within longer texts, too

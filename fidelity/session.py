@@ -41,6 +41,8 @@ class Found:
     left_out: str = ""
     failed: int = 0
     silent: int = 0
+    remote: int = 0
+    """How many cells of the remote run bear a run record: they ran over there."""
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"local": [], "remote": []})
     """How long each run took, with the start and the end of its kernel."""
 
@@ -113,7 +115,8 @@ def _examine(kernels: Kernels, document: Document, limit: float) -> Found:
     found.silent = sum(not cell.said for cell in first)
     here = [records(first)]
     try:
-        there = records(_ran(kernels, found, remote=True, limit=limit * _PATIENCE))
+        ran = _ran(kernels, found, remote=True, limit=limit * _PATIENCE)
+        there, found.remote = records(ran), sum(cell.remote for cell in ran)
     except (TooSlow, RuntimeError) as error:
         there = [[{"type": f"the remote run failed: {error!r}"}] for _ in document.cells]
     while len(here) < _FEWEST_LOCAL_RUNS or (
@@ -174,8 +177,9 @@ def _summary(done: Sequence[Found], seconds: float) -> int:
     print("\n" + f"{'':14}" + "".join(f"{head:>16}" for head in heads))
     for project, row in [*sorted(table.items()), ("together", total)]:
         print(f"{project:14}" + "".join(f"{row[head]:>16}" for head in heads))
+    print(f"\n{sum(found.remote for found in done)} of {total['cells']} cells ran over there in the remote run, as their run records say.")
     rules = Counter(name for found in done for verdict in found.verdicts for name in verdict.rules)
-    print(f"\n'failed' are cells that end with an error in the local run, too; {sum(found.silent for found in done)} cells say nothing.")
+    print(f"'failed' are cells that end with an error in the local run, too; {sum(found.silent for found in done)} cells say nothing.")
     print("normalised: " + (", ".join(f"{name} in {count} cells" for name, count in rules.most_common()) or "nothing"))
     share = 100 * total["same"] / max(1, total["cells"] - total["not comparable"])
     print(f"{share:.2f} % of the comparable cells are the same; {seconds:.0f} s.")

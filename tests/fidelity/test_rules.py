@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from fidelity.explained import EXPLAINED, explanation
-from fidelity.kernels import Ran
-from fidelity.records import RECORD_MIME, lines, records
+from fidelity.kernels import RECORD_MIME, Ran
+from fidelity.records import lines, records
 from fidelity.rules import RULES, compare
 
 
