@@ -6,6 +6,7 @@ frontend's messages on whichever thread (JupyterLab's subshells, too) they came,
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import threading
@@ -27,6 +28,7 @@ __all__ = ["Comms", "RemoteComm"]
 _LOOK = 0.5  # seconds between two looks at whether there is still something to wait for
 _BEGIN = 2.5  # seconds in which a remote kernel must begin with a message, or the local kernel waits no longer
 _ANSWER = 1.0  # seconds for a question that a kernel answers at once
+_TRIES = 20  # of a list that changes while it is read
 _NOBODY: Mapping[str, Any] = {"header": {}}  # the parent of what another client's request caused
 
 
@@ -118,8 +120,9 @@ class Comms:
         self._reviving = threading.Lock()
         self._handlers: dict[str, Any] = getattr(output.kernel, "shell_handlers", {})
         self._opened = self._handlers.get("comm_open")
+        self._listed = self._handlers.get("comm_info_request")
         if self._opened is not None:
-            self._handlers["comm_open"] = self._frontend_opens
+            self._handlers.update(comm_open=self._frontend_opens, comm_info_request=self._frontend_asks)
 
     def name(self, connection: Connection, session_id: str) -> None:
         """Note which session a connection belongs to."""
@@ -242,6 +245,14 @@ class Comms:
         self._made(latest, comm_id, target, sink).open(message)
         return None
 
+    async def _frontend_asks(self, stream: Any, ident: Any, message: Mapping[str, Any]) -> None:
+        """List the comms; again, should one have been opened on the pump's thread meanwhile, which Python says before anything is sent."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(RuntimeError):
+                await self._listed(stream, ident, message)  # type: ignore[misc]
+                return
+        await self._listed(stream, ident, message)  # type: ignore[misc]
+
     def states(self) -> States:
         """The states of all remote widgets: what their kernels say; where one does not answer soon, what it last said."""
         mine = self._mine()
@@ -300,7 +311,7 @@ class Comms:
     def close(self) -> None:
         """The magics are taken out of the shell, and the pump's thread has ended."""
         if self._opened is not None:
-            self._handlers["comm_open"] = self._opened
+            self._handlers.update(comm_open=self._opened, comm_info_request=self._listed)
         for connection in tuple(self._names):
             self.forget(connection)
 

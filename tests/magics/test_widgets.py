@@ -140,3 +140,27 @@ def test_moving_a_slider_a_thousand_times_does_not_make_a_cell_forgotten():
     for n in range(1000):
         sinks.note_comm(f"comm {n}", "elsewhere")
     assert (sinks.get("cell"), sinks.get("comm 999"), sinks.get("comm 0")) == ("the cell", "elsewhere", None)
+
+
+async def test_a_list_of_comms_that_changes_while_it_is_read_is_read_again():
+    class Kernel:
+        comm_manager = SimpleNamespace(comms={}, targets={})
+
+        def __init__(self):
+            self.changes, self.said = 3, []
+            self.shell_handlers = {"comm_open": None, "comm_info_request": self.listed}
+
+        async def listed(self, stream, ident, message):
+            if self.changes:
+                self.changes -= 1
+                raise RuntimeError("dictionary changed size during iteration")
+            self.said.append(message)
+
+    output = _Output()
+    output.kernel = Kernel()
+    output.kernel.shell_handlers["comm_open"] = output.kernel.listed
+    comms = Comms(output)
+    await output.kernel.shell_handlers["comm_info_request"](None, None, "asked")
+    assert output.kernel.said == ["asked"]
+    comms.close()
+    assert set(output.kernel.shell_handlers.values()) == {output.kernel.listed}
