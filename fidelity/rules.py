@@ -41,7 +41,7 @@ RULES = (
     _rule("temporary", r"(?<=/tmp/)[\w-]+(?:/[\w-]+)*", "names of temporary files and folders"),
     _rule("moment", r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?|\d{4}-\d{2}-\d{2}", "the time of day"),
     _rule("duration", _NUMBER + r"(?: ?± ?" + _NUMBER + r")? ?(?:ns|us|[µμ]s|ms|s|sec|seconds|min)\b", "how long something took"),
-    _rule("rate", r"(?:" + _NUMBER + r"|\?)[kMG]? ?(?:it|B|iB|s|rows?)/(?:s|it)", "how fast something went"),
+    _rule("rate", r"(?:" + _NUMBER + r"|\?) ?[A-Za-z]+/(?:s|it)\b", "how fast something went"),
 )
 
 
