@@ -100,9 +100,11 @@ def raw(array: np.ndarray[Any, Any]) -> Iterator[dict[str, Case]]:
             at += peer.recv_into(fresh[at:])
         assert peer.recv(1) == b"."
 
-    yield {"push": lambda: timed(push), "pull": lambda: timed(pull)}
-    peer.close()
-    peer_process.wait()
+    try:
+        yield {"push": lambda: timed(push), "pull": lambda: timed(pull)}
+    finally:
+        peer.close()
+        peer_process.wait()
 
 
 @contextlib.contextmanager
@@ -275,8 +277,7 @@ def measure(quick: bool = False) -> list[Row]:
     array = np.random.default_rng(0).random(size // 8)
     frame = pd.DataFrame(np.random.default_rng(0).random((1_000_000, 10)))
     found: dict[tuple[str, str], list[float]] = {}
-    with raw(array) as tcp, parallel(array) as ipp, dask(array) as rival:
-        ours = Ours(array)
+    with raw(array) as tcp, parallel(array) as ipp, dask(array) as rival, contextlib.closing(Ours(array)) as ours:
         cases: dict[str, dict[str, Case]] = {
             "raw TCP": tcp,
             "ipyparallel": ipp,
@@ -294,7 +295,6 @@ def measure(quick: bool = False) -> list[Row]:
                     if turn:  # the first is for warming up
                         found.setdefault((verb, who), []).append(seconds)
         memory = _memory(ours, size)
-        ours.close()
     rows = []
     sizes = {"remote_gpu, DataFrame": 1_000_000 * 10 * 8}
     for (verb, who), values in found.items():
