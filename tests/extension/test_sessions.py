@@ -103,6 +103,16 @@ async def test_a_launch_that_fails_gives_everything_back_and_says_why_in_the_clu
         assert cluster.released == [session.id]
 
 
+async def test_a_launch_that_meets_a_mistake_in_the_program_ends_with_its_words(places):
+    cluster = FakeCluster(fails_at="in the queue")
+    cluster.error = lambda step: FileNotFoundError(f"no file {step}")
+    async with gateway(places, cluster) as parts:
+        session, _ = await parts.sessions.start(Wish())
+        failed = await until(parts, session.id, FAILED)
+        assert "FileNotFoundError: no file in the queue" in failed.detail
+        assert cluster.released == [session.id]
+
+
 async def test_after_a_failure_the_next_wish_starts_anew(places):
     cluster = FakeCluster(fails_at="in the queue")
     async with gateway(places, cluster) as parts:
