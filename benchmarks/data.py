@@ -152,6 +152,7 @@ class Ours:
         info = self.gateway.start_session(cluster="local", name=SESSION, cwd="/", wait=60)
         while info.state.upper() == "PENDING":
             info = self.gateway.session(info.id, wait=20, seen=info.state)
+        self.session = info.id
         attachment = self.gateway.attach(info.id)
         self.transfers = Transfers(lambda: connect_data(self.gateway.record.socket, info.id, attachment.id))
         magics = str(Path(sys.modules["remote_gpu"].__file__ or "").resolve().parents[1])
@@ -219,7 +220,7 @@ def _memory(ours: Ours, size: int) -> list[Row]:
     import psutil
 
     goal, unit = f"≤ {64} MB over the {size / 1e6:.0f} MB of the object", "MB"
-    (process,) = [each.pid for each in psutil.process_iter(["cmdline"]) if "data" in (each.info["cmdline"] or [])[-2:]]
+    (process,) = [each.pid for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[-2:] == ["data", ours.session]]
     ours.array[0] += 1
     here, there = _peak([os.getpid(), process], lambda: ours.push(ours.array))
     pull_here, pull_kernel = _peak([os.getpid(), ours.kernel.pid], lambda: ours.pull("array"))
