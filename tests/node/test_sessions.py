@@ -501,7 +501,7 @@ def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(bundle, "w") as archive:
         for path in [
             *(root / f"{name}.py" for name in ("__init__", "base", "data_frames", "errors", "frames", "folders", "trees")),
-            *(root / "node").glob("*.py"),
+            *(root / "node").rglob("*.py"),
         ]:
             archive.write(path, f"remote_gpu/{path.relative_to(root)}")
         archive.writestr("__main__.py", "from remote_gpu.node.__main__ import main\nmain()\n")
