@@ -144,7 +144,7 @@ class Launches:
         except RemoteGpuError as error:
             await self._fail(last, error)
             return
-        except Exception as error:  # a mistake of ours, or of somebody's cluster kind: nobody awaits this task
+        except Exception as error:  # noqa: BLE001  a mistake of ours, or of somebody's cluster kind: nobody awaits this task
             self._log.exception("The start of the session %s met something unexpected.", session.id)
             message = f"The start met something unexpected: {type(error).__name__}: {error}."
             await self._fail(last, StartFailed(message, hint="The gateway's log has the whole of it."))
