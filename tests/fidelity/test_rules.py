@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,10 @@ def test_messages_to_widgets_are_a_sequence_of_their_own():
     ]
     assert records([Ran(said)]) == records([Ran([said[1], said[0], said[2]])])
     assert records([Ran(said)]) != records([Ran([said[2], said[1], said[0]])])
+
+
+def test_a_picture_of_a_million_characters_takes_no_time():
+    picture = [{"type": "display_data", "data": {"image/png": "ab12" * 250_000}}]
+    start = time.perf_counter()
+    assert compare([picture, picture], picture).result == "same"
+    assert time.perf_counter() - start < 10
