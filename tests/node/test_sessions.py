@@ -403,7 +403,7 @@ def test_an_idle_session_ends_itself_but_not_while_it_works(sessions: Sessions) 
 
 
 def test_a_busy_session_that_nobody_attends_ends_after_its_own_time(sessions: Sessions) -> None:
-    session = sessions.start(idle_timeout=60, unattended_timeout=0.5)
+    session = sessions.start(idle_timeout=60, unattended_timeout=2)
     client = sessions.client(session)
     client.execute("import time; time.sleep(100)")
     client.stream.until(lambda: client.stream.frame(Kind.EVENT, state="busy"))
