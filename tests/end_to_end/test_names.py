@@ -99,7 +99,8 @@ def test_a_module_that_the_cell_imports_is_there_afterwards(notebook):
 def test_a_large_value_comes_back_as_a_handle_that_can_be_used_and_fetched(notebook):
     there(notebook, "import numpy as np\nbig = np.arange(3_000_000.0)")
     text = here(notebook, "repr(big)")
-    assert "(3000000,)" in text and "float64" in text
+    assert "(3000000,)" in text
+    assert "float64" in text
     assert here(notebook, "float(big[5]), len(big), float(big.sum()), big.shape") == "(5.0, 3000000, 4499998500000.0, (3000000,))"
     assert there(notebook, "float(big[7]), type(big).__name__").result == "(7.0, 'ndarray')"
     here(notebook, "other = big")
@@ -175,7 +176,8 @@ def test_push_and_pull_and_vars(notebook):
     assert here(notebook, "far") == "[1, 2]"
     assert "'nothing'" in notebook.run("%remote_gpu pull nothing").text
     listed = notebook.run("%remote_gpu vars").text
-    assert "far" in listed and "list" in listed
+    assert "far" in listed
+    assert "list" in listed
 
 
 def test_names_cross_when_all_cells_are_remote(notebook):

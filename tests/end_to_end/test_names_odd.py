@@ -43,7 +43,8 @@ def test_a_value_whose_pickle_raises_says_so_and_the_rest_crosses(notebook):
     cell = notebook.run("%%remote_gpu\nprint(good)\nbad")
     assert cell.error == "NameError"
     assert cell.stream("stdout") == "3\n"
-    assert "bad stays here" in cell.stream("stderr") and "not me" in cell.stream("stderr")
+    assert "bad stays here" in cell.stream("stderr")
+    assert "not me" in cell.stream("stderr")
 
 
 def test_a_deeply_nested_list_crosses_or_says_how_deep_it_is(notebook):
@@ -67,7 +68,8 @@ def test_a_huge_dictionary_of_small_values_crosses(notebook):
 def test_an_object_with_an_open_file_inside_names_the_place(notebook, tmp_path):
     here(notebook, f"cfg = {{'a': 1, 'log': open({str(tmp_path / 'app.log')!r}, 'w')}}")
     cell = notebook.run("%%remote_gpu\ncfg")
-    assert "cfg['log']" in cell.text and "app.log" in cell.text
+    assert "cfg['log']" in cell.text
+    assert "app.log" in cell.text
     here(notebook, "cfg['log'].close()")
 
 
@@ -75,7 +77,8 @@ def test_a_package_that_is_missing_there_is_named(notebook):
     code = "import sys, types\nonly = types.ModuleType('only_here')\nsys.modules['only_here'] = only\nexec('class Thing: pass', vars(only))\nthing = only.Thing()"
     here(notebook, code)
     cell = notebook.run("%%remote_gpu\nthing")
-    assert "thing stays here" in cell.text and "only_here" in cell.text
+    assert "thing stays here" in cell.text
+    assert "only_here" in cell.text
 
 
 def test_a_generator_and_a_lock_that_a_cell_makes_stay_there_as_handles(notebook):
