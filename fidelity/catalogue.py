@@ -43,7 +43,9 @@ class Document:
     cells: tuple[str, ...]
 
 
+# numpy takes the function that seeds `default_rng()` from `secrets` when it is imported; no name of ours is left behind.
 _SAME_CHANCE = """\
+__import__("secrets").randbits = lambda bits: 12345
 __import__("random").seed(0)
 __import__("numpy").random.seed(0)"""
 _NONE = re.compile(r"(?!)")

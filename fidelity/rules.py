@@ -32,7 +32,9 @@ def _rule(name: str, pattern: str, why: str, instead: str | None = None) -> Rule
 
 
 RULES = (
-    _rule("progress", r"(?m)^(?:[^\r\n]*\r)+(?=[^\r\n])", "a bar is redrawn as often as the clock lets it; the last state of a line stays", ""),
+    _rule(
+        "progress", r"(?m)^(?:[^\r\n]*\r)+(?=[^\r\n])", "a bar is redrawn as often as the clock lets it; the last state of a line stays", ""
+    ),
     _rule("address", r"0x[0-9a-fA-F]{6,16}", "where an object lies in memory"),
     _rule("id", r"\b\d{14,16}\b", "`id()` of an object"),
     _rule("process", r"(?<=ipykernel_)\d+", "the kernel's process number in the file name of a cell"),
