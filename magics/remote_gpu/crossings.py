@@ -39,10 +39,13 @@ class Crossing:
         return name in self.names.binds or name in self.names.changes or name in self.names.deletes or name in asked
 
     def concerns(self, name: str) -> bool:
-        """Whether the cell's text, or that of a function that it may call there, says that it binds, changes or reads `name`."""
+        """Whether the cell, or a function that it may call, says that it binds, changes or reads `name`; `prints` has what local ones need."""
         deferred = (*self.names.functions.values(), *self.known.functions.values())
         return (
-            self.binds(name) or name in self.known.reached(self.names.reads) or any(name in each.binds | each.changes for each in deferred)
+            self.binds(name)
+            or name in self.prints
+            or name in self.known.reached(self.names.reads)
+            or any(name in each.binds | each.changes for each in deferred)
         )
 
     def torn(self) -> list[tuple[str, str]]:

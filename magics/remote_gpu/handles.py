@@ -30,7 +30,7 @@ class Remote(Protocol):
 
     @property
     def session(self) -> str:
-        """The session's id."""
+        """What tells the kernel from all others: a handle means something there only."""
         ...
 
     @property

@@ -53,7 +53,7 @@ class JobNames:
         crossing = self.crossing
         if crossing is not None:
             self._sync.accepted(crossing)
-            self._sync.agree(self._attached, crossing.known, self._bound)
+            self._sync.agree(crossing.known, self._bound)
             self._noted = {name: crossing.known.keys.get(name) for name in (*crossing.sent, *self._bound)}
 
     def refuse(self, evalue: str) -> bool:

@@ -66,7 +66,7 @@ class NamesVerbs:
     def _differing(self, attached: Attached, names: Iterable[str]) -> set[str]:
         """Those of `names` whose value here is not what both sides last agreed on."""
         sync, known = self._sync, self._sync.known(attached)
-        scope, differing = sync.scope(attached, known), set()
+        scope, differing = sync.scope(known), set()
         for name in names:
             if name in sync.namespace:
                 with contextlib.suppress(RemoteGpuError):

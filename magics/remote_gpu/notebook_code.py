@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["global_names", "reduce_cell", "reduce_class", "reduce_function"]
 
-_GLOBAL = frozenset({"LOAD_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_GLOBAL = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 
 @functools.lru_cache(maxsize=4096)
@@ -37,7 +37,7 @@ def _names_of(code: types.CodeType) -> frozenset[str]:
 
 
 def global_names(code: types.CodeType) -> frozenset[str]:
-    """The global names that `code` may read or delete, those of functions and classes inside it included."""
+    """The global names that `code` may read, bind or delete, those of functions and classes inside it included."""
     return _names_of(code)
 
 

@@ -42,8 +42,8 @@ class Operations:
 
     @property
     def session(self) -> str:
-        """The session's id."""
-        return self._attached.info.id
+        """The kernel's token: another kernel of the same session has other objects under the same numbers."""
+        return self._known.token
 
     @property
     def where(self) -> str:
@@ -83,7 +83,7 @@ class Operations:
             raise SessionEnded("The remote value is gone with its kernel.", hint="Run the cell that made it again.")
 
     def _given(self, crossing: Crossing, values: Mapping[str, Any]) -> dict[str, Any]:
-        encoded = encode(values, self._sync.scope(self._attached, self._known))
+        encoded = encode(values, self._sync.scope(self._known))
         if encoded.refused:
             name, reason = next(iter(encoded.refused.items()))
             raise UsageProblem(f"An argument cannot cross ({name}): {reason}")

@@ -31,7 +31,7 @@ Handler = Callable[["ParcelPickler", Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What encoding has to know: the notebook's names, whether the node's Python runs the same bytecode, and the session's id.
+    """What encoding has to know: the notebook's names, whether the node's Python runs the same bytecode, and whose handles it resolves.
 
     One is for one cell: it remembers what it has seen of the notebook's classes, which do not change meanwhile.
     """
@@ -169,7 +169,9 @@ def _refuse(_: ParcelPickler, obj: Any) -> Any:
 def _handle(pickler: ParcelPickler, obj: Any) -> Any:
     session, number = obj._remote_gpu_handle
     if session != pickler.scope.session:
-        raise CannotCross("a handle of a value in another session; fetch it first", culprit=obj)
+        raise CannotCross(
+            "a handle of a value in another session, or in a kernel that is gone; fetch it first, or run the cell that made it", culprit=obj
+        )
     return call["handle"], (number,)
 
 

@@ -110,9 +110,9 @@ class Sync:
         for name, reason in (without or {}).items():
             self._note(crossing, name, reason)
             if name in self.namespace:
-                known.refused[name] = fingerprint(self.namespace[name], self.scope(attached, known)).key
+                known.refused[name] = fingerprint(self.namespace[name], self.scope(known)).key
         wanted = self._wanted(known, names, line)
-        values = self._changed(attached, crossing, wanted)
+        values = self._changed(crossing, wanted)
         if line.sync:
             self._compare(attached, known)
         self._ship(crossing, _imported(names) if line.sync else [])
@@ -194,13 +194,13 @@ class Sync:
             return crossing.binds(name)
         return bool(crossing.names.unseen) or name not in self.namespace or crossing.concerns(name)
 
-    def scope(self, attached: Attached, known: Known) -> Scope:
+    def scope(self, known: Known) -> Scope:
         """What encoding has to know."""
-        return Scope(self.namespace, same_python=known.same_python, session=attached.info.id)
+        return Scope(self.namespace, same_python=known.same_python, session=known.token)
 
-    def _changed(self, attached: Attached, crossing: Crossing, wanted: Iterable[str]) -> dict[str, Any]:
+    def _changed(self, crossing: Crossing, wanted: Iterable[str]) -> dict[str, Any]:
         """The values that the other side lacks, with all that their functions need."""
-        scope, known = self.scope(attached, crossing.known), crossing.known
+        scope, known = self.scope(crossing.known), crossing.known
         values: dict[str, Any] = {}
         waiting, seen = list(wanted), set(wanted)
         while waiting:
@@ -240,7 +240,7 @@ class Sync:
         crossing.summary.notes.append(f"{name} stays here")
 
     def _pack(self, attached: Attached, crossing: Crossing, values: Mapping[str, Any]) -> None:
-        encoded: Encoded = encode(values, self.scope(attached, crossing.known))
+        encoded: Encoded = encode(values, self.scope(crossing.known))
         for name, reason in encoded.refused.items():
             crossing.sent.pop(name, None)
             self._note(crossing, name, reason)
@@ -258,7 +258,7 @@ class Sync:
             return
         crossing.about["take"] = {
             "names": [*names.binds, *sorted(names.changes | names.deletes)],
-            "reads": sorted(crossing.known.reached(names.reads)) if line.outputs is None else [],
+            "reads": sorted(crossing.known.reached(names.reads).union(crossing.prints)) if line.outputs is None else [],
             "only": force if line.outputs is not None else None,
             "force": force,
             **self.terms(attached),
@@ -310,14 +310,14 @@ class Sync:
         )
         settled = binder.bind(message, summary)
         if own is self.namespace:
-            self.agree(attached, known, settled)
+            self.agree(known, settled)
             if crossing is not None:
                 crossing.settled.update(settled)
         return summary
 
-    def agree(self, attached: Attached, known: Known, names: Iterable[str]) -> None:
+    def agree(self, known: Known, names: Iterable[str]) -> None:
         """Note that what `names` are here is what the remote kernel has, or that its own are newer."""
-        scope = self.scope(attached, known)
+        scope = self.scope(known)
         for name in names:
             known.keys.pop(name, None)
             if name in self.namespace:
