@@ -80,7 +80,8 @@ def _downloaded(requirement: str, scratch: Path) -> Path:
             (file.parent / "__init__.py").touch()
         file.write_text("from standin import *\nfrom standin import __legacy__\n", encoding="utf-8")
     shutil.copy(_HERE / "standin.py", backends)
-    words = ("download", "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "--use-pep517", "--dest", str(scratch / "got"))
-    _pip(Path(sys.executable), *words, requirement, PYTHONPATH=str(backends))
+    words = ("download", "--no-binary", ":all:", "--no-deps", "--no-build-isolation", "--dest", str(scratch / "got"))
+    variables = {"PYTHONPATH": str(backends), "PIP_USE_PEP517": "1"}  # a pip that knows nothing else ignores the latter
+    _pip(Path(sys.executable), *words, requirement, **variables)
     (archive,) = (scratch / "got").iterdir()
     return archive
