@@ -14,7 +14,7 @@ from remote_gpu.cursors import Cursor, CursorFile, newest_cursor
 from remote_gpu.errors import GatewayUnavailable
 from remote_gpu.execution import Execution, Outcome, Result
 from remote_gpu.failures import plain, remote_error
-from remote_gpu.messages import Message, Signer, UnsignedMessage
+from remote_gpu.messages import Signer, UnsignedMessage
 from remote_gpu.pump import Pace
 from remote_gpu.record import RECORD_MIME, duration, record_bundle
 
