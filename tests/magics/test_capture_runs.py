@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import textwrap
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -50,7 +51,7 @@ class Notebook(dict):
     """Globals that note whose values from before were seen. (Python asks a subclass of dict for each name, also within functions.)"""
 
     def __init__(self, chance):
-        super().__init__({each: Old(chance) for each in NAMES})
+        super().__init__({each: Old(chance) for each in NAMES}, tick=self._tick)
         self.before = dict(self)
         self.seen = set()
         self._fuel = 300
@@ -63,6 +64,12 @@ class Notebook(dict):
         if self.before.get(key) is value:
             self.seen.add(key)
         return value
+
+    def _tick(self):
+        """Called in each loop and function: no program runs for ever, or lets a list grow without end."""
+        self._fuel -= 1
+        if self._fuel < 0 or any(isinstance(each, list | str) and len(each) > 1000 for each in sys._getframe(1).f_locals.values()):
+            raise Spent
 
     def __delitem__(self, key):
         if self.get(key) is self.before.get(key) and key in self.before:
@@ -112,8 +119,8 @@ def compound(inner):
     return st.one_of(
         fill("if {}:\n{}\nelse:\n{}", expressions, block, block),
         fill("if {}:\n{}", expressions, block),
-        fill("for {} in {}:\n{}\n    if {}: break\nelse:\n{}", name, name, block, name, block),
-        fill("while {}:\n{}\n    if {}: continue\n    break", expressions, block, name),
+        fill("for {} in {}:\n    tick()\n{}\n    if {}: break\nelse:\n{}", name, name, block, name, block),
+        fill("while {}:\n    tick()\n{}\n    if {}: continue\n    break", expressions, block, name),
         fill("while True:\n{}\n    break", block),
         fill("with {} as {}:\n{}", name, name, block),
         fill("try:\n{}\nexcept ValueError as {}:\n{}\nelse:\n{}\nfinally:\n{}", block, name, block, block, block),
@@ -128,9 +135,9 @@ def compound(inner):
             block.map(indent),
         ),
         fill("class {}:\n{}", name, block),
-        fill("def {}({}={}):\n    global {}\n{}", name, st.just("q"), expressions, name, block),
-        fill("def {}({}={}):\n{}\n    return {}", name, name, expressions, block, name),
-        fill("@{}\ndef {}():\n{}", name, name, block),
+        fill("def {}({}={}):\n    global {}\n    tick()\n{}", name, st.just("q"), expressions, name, block),
+        fill("def {}({}={}):\n    tick()\n{}\n    return {}", name, name, expressions, block, name),
+        fill("@{}\ndef {}():\n    tick()\n{}", name, name, block),
     )
 
 
