@@ -35,7 +35,7 @@ RULES = (
     _rule(
         "progress", r"(?m)^(?:[^\r\n]*\r)+(?=[^\r\n])", "a bar is redrawn as often as the clock lets it; the last state of a line stays", ""
     ),
-    _rule("address", r"0x[0-9a-fA-F]{6,16}", "where an object lies in memory"),
+    _rule("address", r"(?:0|\.{3})x[0-9a-fA-F]{6,16}", "where an object lies in memory (scikit-learn shortens such texts)"),
     _rule("id", r"\b\d{14,16}\b", "`id()` of an object"),
     _rule("process", r"(?<=ipykernel_)\d+", "the kernel's process number in the file name of a cell"),
     _rule("uuid", r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", "random ids in HTML and widgets"),

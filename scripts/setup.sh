@@ -48,9 +48,11 @@ python_part() {
     "$python" -m venv $venv
   fi
   stamp=$stamps/python-$(digest pyproject.toml labextension/install.json extension/kernelspecs/*/* extension/jupyter-config/*/*)
+  rm -f $built/install.json # pip once wrote it through the link that lab_part makes; with it, no wheel can be made
   [ -e "$stamp" ] && return
   say "installing the Python packages"
   mkdir -p $built $stamps
+  rm -rf $venv/share/jupyter/labextensions/jupyter-remote-gpu
   HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
   rm -f $stamps/python-*
   touch "$stamp"

@@ -93,6 +93,9 @@ class Binder:
             done = self._one(name, entry, values, summary, changed=name in changed)
             if done:
                 settled.append(name)
+        torn = sorted(name for name in settled if name in changed and name in self._namespace and entries[name].get("kind") == "kept")
+        if torn:
+            summary.notes.append(f"{', '.join(torn)} changed there before the cell failed (%remote_gpu pull {','.join(torn)})")
         return settled
 
     def _one(self, name: str, entry: Mapping[str, Any], values: Mapping[str, Any], summary: Summary, *, changed: bool) -> bool:
@@ -106,10 +109,11 @@ class Binder:
             self._value(name, self._fetch(int(entry["id"])), changed=changed)
             summary.back.append(name)
         elif kind == "handle":
-            if changed:  # a name that the cell did not bind keeps its value here
+            handle = self._handle(entry)
+            if changed:  # a name that the cell did not bind keeps its value here; the handle is let go of
                 summary.notes.append(f"{name} was changed there (%remote_gpu pull {name})")
                 return True
-            self._namespace[name] = self._handle(entry)
+            self._namespace[name] = handle
             summary.handles[name] = str(entry.get("type", "")).rpartition(".")[2][:_LONGEST_TYPE]
         elif kind == "gone":
             self._namespace.pop(name, None)
@@ -163,6 +167,18 @@ def updated_in_place(local: Any, new: Any) -> bool:
         if local.shape != new.shape or local.dtype != new.dtype or not local.flags.writeable:
             return False
         local[...] = new
+    elif type(local).__module__ == "collections" and type(local).__name__ == "deque":
+        if local.maxlen != new.maxlen:
+            return False
+        local.clear()
+        local.extend(new)
+    elif type(local).__module__.partition(".")[0] == "pandas" and hasattr(local, "_update_inplace"):
+        local._update_inplace(new)  # noqa: SLF001  pandas' own way to change a table in place
+        local.__finalize__(new)  # its name and attributes
+    elif type(local).__module__ == "torch" and type(local).__name__ == "Tensor":
+        if local.shape != new.shape or local.dtype != new.dtype or local.requires_grad or local.device != new.device:
+            return False
+        local.copy_(new)
     elif type(local).__module__ == "__main__" and hasattr(local, "__dict__"):
         vars(local).clear()
         vars(local).update(vars(new))

@@ -48,7 +48,8 @@ class Crossing:
             or any(name in each.binds | each.changes for each in deferred)
         )
 
-    def torn(self) -> list[tuple[str, str]]:
-        """Pairs of a name that is sent now and one that was sent before, whose values share an object here, and not there."""
+    def torn(self) -> list[tuple[str, list[str]]]:
+        """Each name that is sent now, with those sent before whose values share an object with its value here, and not there."""
         earlier = {name: each.objects for name, each in self.prints.items() if each.objects and name not in self.sent}
-        return [(name, other) for name, each in self.sent.items() for other, objects in earlier.items() if each.objects & objects]
+        pairs = ((name, [other for other, objects in earlier.items() if each.objects & objects]) for name, each in self.sent.items())
+        return [(name, others) for name, others in pairs if others]

@@ -218,13 +218,9 @@ class Sync:
             if print_of.key not in (known.keys.get(name), known.refused.get(name)):
                 values[name] = value
                 crossing.sent[name] = print_of
-        for name, other in crossing.torn():
-            self._tell(
-                crossing,
-                name,
-                f"{name} shares objects with {other}, which is there already: there they are separate now. "
-                f"%remote_gpu push {name},{other} sends both as one.\n",
-            )
+        for name, others in crossing.torn():
+            text = f"{name} shares objects with {', '.join(others)}, sent before: there they are separate now. "
+            self._tell(crossing, name, f"{text}%remote_gpu push {','.join([name, *others])} sends them as one.\n")
         return values
 
     @staticmethod

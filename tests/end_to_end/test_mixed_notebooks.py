@@ -59,3 +59,53 @@ def test_a_handle_never_stands_for_an_object_of_a_later_kernel(notebook):
     cell = notebook.run("%%remote_gpu\nbefore()")
     assert cell.error == "NameError"
     assert "kernel that is gone" in cell.text
+
+
+def test_a_table_a_queue_and_what_lies_in_a_tuple_are_changed_in_the_same_object(notebook):
+    pytest.importorskip("pandas")
+    here(
+        notebook,
+        "import pandas as pd, collections\ntable = pd.DataFrame({'x': [1, 2]}); series = pd.Series([1, 2], name='old')\n"
+        "queue = collections.deque([1], maxlen=3); pair = ([1], 2)\ntables = (table, series, queue)",
+    )
+    there(notebook, "table['y'] = table.x * 2\nseries.name = 'new'\nqueue.extend([2, 3, 4])\npair[0].append(5)")
+    assert here(notebook, "list(table.y), series.name, list(queue), pair") == "([2, 4], 'new', [2, 3, 4], ([1, 5], 2))"
+    assert here(notebook, "tables[0] is table, tables[1] is series, tables[2] is queue") == "(True, True, True)"
+
+
+def test_a_model_a_closure_and_a_class_that_a_cell_changed_are_named(notebook):
+    pytest.importorskip("sklearn")
+    here(
+        notebook,
+        "from sklearn.linear_model import LinearRegression\nmodel = LinearRegression()\n"
+        "class Registry:\n    count = 0\n    def __init__(self): Registry.count += 1\n"
+        "def counter():\n    n = 0\n    def up():\n        nonlocal n\n        n += 1\n        return n\n    return up\nup = counter()",
+    )
+    assert notes(there(notebook, "model.get_params(); up; Registry")) == ""
+    said = notes(there(notebook, "model.fit([[1.0], [2.0]], [1.0, 2.0]); Registry(); up()"))
+    assert all(f"{name} was changed there" in said for name in ("model", "Registry", "up"))
+
+
+def test_a_module_trained_there_is_named_and_a_tensor_changed_there_is_changed_here(notebook):
+    pytest.importorskip("torch")
+    here(
+        notebook,
+        "import torch\nnet = torch.nn.Linear(2, 1); wide = torch.nn.Linear(1000, 1500); t = torch.zeros(2); same_t = t\n"
+        "opt = torch.optim.SGD([*net.parameters(), *wide.parameters()], lr=0.1)\n"
+        "def train():\n    (net(torch.ones(2)).sum() + wide(torch.ones(1000)).sum()).backward()\n    opt.step()\n    t.add_(1)",
+    )
+    assert notes(there(notebook, "opt\nwith torch.no_grad(): wide(torch.ones(1000)), net(torch.ones(2))")) == ""
+    said = notes(there(notebook, "train()"))
+    assert "net was changed there" in said
+    assert "wide was changed there" in said
+    assert here(notebook, "same_t is t, t.tolist()") == "(True, [1.0, 1.0])"
+
+
+def test_a_failed_cell_names_what_it_had_changed_by_then(notebook):
+    here(notebook, "losses, total, other = [], 0, 1")
+    cell = notebook.run("%%remote_gpu\nother\nlosses.append(1)\ntotal += 1\nraise ValueError('middle')")
+    assert cell.error == "ValueError"
+    assert here(notebook, "losses, total") == "([], 0)"
+    assert notes(cell) == "losses, total changed there before the cell failed (%remote_gpu pull losses,total)"
+    notebook.run("%remote_gpu pull losses,total")
+    assert here(notebook, "losses, total") == "([1], 1)"

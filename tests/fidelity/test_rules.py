@@ -21,6 +21,7 @@ def _shown(text):
     ("one", "two", "remote", "rule"),
     [
         ("<a at 0x7f01a2b3c4d5>", "<a at 0x7f01a2b3c4d6>", "<a at 0x55d1a2b3c4d5>", "address"),
+        ("&lt;sklearn.tree...x7f3ecefce6b0&gt;", "&lt;sklearn.tree...x7f3f41e85840&gt;", "&lt;sklearn.tree...x7f29c81d57d0&gt;", "address"),
         ("/tmp/ipykernel_12/9.py:1: W", "/tmp/ipykernel_34/9.py:1: W", "/tmp/ipykernel_567/9.py:1: W", "process"),
         ("Wall time: 3.1 ms", "Wall time: 12 µs", "Wall time: 1 s", "duration"),
         ("Time: 10:20:30", "Time: 10:20:31", "Time: 10:21:00", "moment"),

@@ -16,6 +16,7 @@ from remote_gpu.node.marks import MARKED_BYTES, mark
         ([1, 2], lambda value: value.append(3)),
         ({"a": [1]}, lambda value: value["a"].append(2)),
         ({1, 2}, lambda value: value.add(3)),
+        (([1], 2), lambda value: value[0].append(3)),
         (bytearray(b"ab"), lambda value: value.extend(b"c")),
         (np.zeros(1000), lambda value: value.sort() or value.__setitem__(5, 1.0)),
     ],

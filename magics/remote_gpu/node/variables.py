@@ -189,6 +189,7 @@ class Crossing:
             self._variables.tell(bound, entries, take)
         elif not ok:
             entries.update({name: {"kind": "kept", "reason": "the cell failed"} for name in (*bound, *changed)})
+            take = {**take, "changed": [*changed, *(name for name in bound if name in self._before and not self._same(name))]}
             self._variables.tell((), entries, take)
         elif bound or changed or gone:
             same = [name for name in bound if self._same(name)] if take.get("only") is None else []
