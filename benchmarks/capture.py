@@ -7,7 +7,7 @@ import time
 from IPython.core.inputtransformer2 import TransformerManager
 
 from benchmarks.report import Row
-from remote_gpu.capture import analyse
+from remote_gpu.capture.analysis import analyse
 
 CELL = """\
 import json

@@ -23,11 +23,11 @@ import pandas as pd
 
 from benchmarks.notebook import notebook
 from benchmarks.report import Row
-from remote_gpu.data_door import connect_data
 from remote_gpu.discovery import find_or_start_gateway
 from remote_gpu.gateway import Gateway
 from remote_gpu.node import blobs
-from remote_gpu.transfer import Transfers
+from remote_gpu.transfer.door import connect_data
+from remote_gpu.transfer.transfers import Transfers
 
 GIB = 1 << 30
 SESSION = "bench-data"

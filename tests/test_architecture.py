@@ -22,11 +22,12 @@ MAX_LINES = 350
 
 NODE_MAY_USE = {
     "remote_gpu.base",
-    "remote_gpu.data_frames",
+    "remote_gpu.transfer",
+    "remote_gpu.transfer.frames",
     "remote_gpu.errors",
     "remote_gpu.folders",
     "remote_gpu.frames",
-    "remote_gpu.trees",
+    "remote_gpu.transfer.trees",
 }
 """What the node's half takes from the rest; these run on the node's Python too."""
 

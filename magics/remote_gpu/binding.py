@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from remote_gpu.capture import Import
-from remote_gpu.decode import UnsafeValue, decode, decode_trusted
+from remote_gpu.capture.analysis import Import
+from remote_gpu.codec.decode import UnsafeValue, decode, decode_trusted
 from remote_gpu.handles import facts_of
 from remote_gpu.messages import Message
 from remote_gpu.summary import Summary

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from remote_gpu.capture import Names
-from remote_gpu.fingerprints import Fingerprint
+from remote_gpu.capture.analysis import Names
+from remote_gpu.codec.fingerprints import Fingerprint
 from remote_gpu.known import Known
-from remote_gpu.shipping import Shipment
+from remote_gpu.modules.shipping import Shipment
 from remote_gpu.summary import Summary
 
 __all__ = ["VALUE_LIMIT", "Crossing"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from remote_gpu.arguments import Place, VerbLine
-from remote_gpu.carriers import Carriers
-from remote_gpu.files import Files, Moved
-from remote_gpu.progress import Progress
 from remote_gpu.sessions import Attached, Sessions
+from remote_gpu.transfer.carriers import Carriers
+from remote_gpu.transfer.files import Files, Moved
+from remote_gpu.transfer.progress import Progress
 
 __all__ = ["FilesVerbs"]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from remote_gpu.rebuild.checks import UnsafeValue
+from remote_gpu.codec.rebuild.checks import UnsafeValue
 
 __all__ = ["CallableHandle", "Facts", "Handle", "Remote", "facts_of", "make_handle"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from remote_gpu.visitor import Deferred
+from remote_gpu.capture.visitor import Deferred
 
 __all__ = ["Known"]
 

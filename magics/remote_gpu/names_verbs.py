@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place, VerbLine
+from remote_gpu.codec.fingerprints import fingerprint
 from remote_gpu.errors import LinkProblem, RemoteGpuError, UsageProblem
-from remote_gpu.fingerprints import fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.listing import Row, row_from, row_of, row_of_handle, table
 from remote_gpu.operations import Quiet

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.cell import Cells, NamesRefused
+from remote_gpu.codec.encode import encode
 from remote_gpu.crossings import Crossing
-from remote_gpu.encode import encode
 from remote_gpu.errors import SessionEnded, UsageProblem
 from remote_gpu.running import Running, Sink
 from remote_gpu.sessions import Attached

@@ -7,24 +7,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from remote_gpu.arguments import CellLine, Place, Verb
-from remote_gpu.background import Background
-from remote_gpu.carriers import Carriers
+from remote_gpu.background.background import Background
+from remote_gpu.background.jobs import Job
+from remote_gpu.background.queue_verbs import QueueVerbs
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
 from remote_gpu.files_verbs import FilesVerbs
 from remote_gpu.gateway import Gateway
 from remote_gpu.handles import Handle, make_handle
-from remote_gpu.jobs import Job
 from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.operations import Operations
 from remote_gpu.output import NotebookOutput, output_for
 from remote_gpu.pump import Pump
-from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
 from remote_gpu.runs import Runs
 from remote_gpu.sessions import Attached, Sessions
 from remote_gpu.summary import Summary
 from remote_gpu.sync import Sync
+from remote_gpu.transfer.carriers import Carriers
 from remote_gpu.verbs import Verbs
 
 __all__ = ["Parts"]

@@ -16,21 +16,21 @@ from typing import Any
 
 from remote_gpu.arguments import CellLine
 from remote_gpu.binding import Binder, NotebookClasses
-from remote_gpu.capture import Names, analyse
-from remote_gpu.carriers import Carriers
+from remote_gpu.capture.analysis import Names, analyse
+from remote_gpu.codec.encode import Encoded, Scope, encode
+from remote_gpu.codec.fingerprints import fingerprint
+from remote_gpu.codec.rebuild import missing_libraries
 from remote_gpu.crossings import VALUE_LIMIT, Crossing
-from remote_gpu.encode import Encoded, Scope, encode
 from remote_gpu.errors import LinkProblem, NoDataStream, RemoteGpuError, UsageProblem
-from remote_gpu.fingerprints import fingerprint
 from remote_gpu.handles import Handle
 from remote_gpu.known import Known
+from remote_gpu.modules.shipping import REFUSED, Shipping
+from remote_gpu.modules.versions import Comparison
 from remote_gpu.parcels import Packed, pack
-from remote_gpu.rebuild import missing_libraries
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached
-from remote_gpu.shipping import REFUSED, Shipping
 from remote_gpu.summary import Summary
-from remote_gpu.versions import Comparison
+from remote_gpu.transfer.carriers import Carriers
 
 __all__ = ["Sync"]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from remote_gpu.arguments import LINE_USAGE, LineError, Place, Verb, VerbLine, nearest
+from remote_gpu.background.queue_verbs import QueueVerbs
 from remote_gpu.cell import Cells
 from remote_gpu.cursors import last_seen, newest_cursor
 from remote_gpu.errors import RemoteGpuError, UnknownSession
@@ -14,7 +15,6 @@ from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
 from remote_gpu.kernel import Connection
 from remote_gpu.output import Output
-from remote_gpu.queue_verbs import QueueVerbs
 from remote_gpu.running import Running
 from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
 

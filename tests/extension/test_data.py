@@ -21,10 +21,10 @@ from jupyter_remote_gpu.live import Terms
 from jupyter_remote_gpu.models import AllocationState
 from jupyter_remote_gpu.settings import Settings
 from jupyter_remote_gpu.wishes import Wish
-from remote_gpu.data_door import connect_data
 from remote_gpu.errors import GatewayUnavailable, LinkProblem, NoDataStream, UnknownAttachment, UnknownSession, UsageProblem, from_problem
 from remote_gpu.node import blobs
-from remote_gpu.transfer import Transfers
+from remote_gpu.transfer.door import connect_data
+from remote_gpu.transfer.transfers import Transfers
 
 
 @contextlib.asynccontextmanager

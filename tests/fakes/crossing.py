@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from remote_gpu.decode import decode, decode_trusted
+from remote_gpu.codec.decode import decode, decode_trusted
 from remote_gpu.handles import make_handle
 from remote_gpu.node.held import Held
 from remote_gpu.node.outgoing import collect

@@ -16,7 +16,7 @@ from pathlib import Path
 from remote_gpu.folders import node_folder
 from remote_gpu.node import blobs
 from remote_gpu.node.serving import Server, serve
-from remote_gpu.transfer import Transfers
+from remote_gpu.transfer.transfers import Transfers
 
 SESSION = "abcdefghij"
 _START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from remote_gpu.node.__main__ import main; main()"

@@ -71,8 +71,8 @@ def impostors(canary: Canary) -> dict[str, bytes]:
     return {
         "a name of Python's as ours": b"\x80\x05" + _stack(ours, "exec") + code + b"\x85R.",
         "a dotted name": b"\x80\x05" + _stack(ours, "class.__globals__") + code + b"\x85R.",
-        "our own module": b"\x80\x05" + _stack("remote_gpu.decode", "decode_trusted") + code + b"\x85R.",
-        "the constructors' module": b"\x80\x05" + _stack("remote_gpu.rebuild.plain", "re") + code + b"\x85R.",
+        "our own module": b"\x80\x05" + _stack("remote_gpu.codec.decode", "decode_trusted") + code + b"\x85R.",
+        "the constructors' module": b"\x80\x05" + _stack("remote_gpu.codec.rebuild.plain", "re") + code + b"\x85R.",
         "a class is called": b"\x80\x05" + _stack(ours, "class") + _text("object") + b"\x85R" + b")R.",
         "a class that may not come": b"\x80\x05" + _stack(ours, "class") + _text("eval") + b"\x85R.",
         "a constructor without its call": b"\x80\x05" + _stack(ours, "class") + b".",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from remote_gpu.shipping import Shipment
+from remote_gpu.modules.shipping import Shipment
 
 _CHILD = """
 import base64, contextlib, io, json, sys, traceback

@@ -17,7 +17,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 from jupyter_remote_gpu.clusters.bundle import Bundle
-from remote_gpu.encode import Encoded, Scope, encode
+from remote_gpu.codec.encode import Encoded, Scope, encode
 from remote_gpu.node import builders, incoming
 
 _numbers = itertools.count(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from remote_gpu.binding import Binder, NotebookClasses, updated_in_place
-from remote_gpu.capture import Import
+from remote_gpu.capture.analysis import Import
 from remote_gpu.messages import Message
 from remote_gpu.summary import Summary
 

@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import hostile, parcels
 
 from remote_gpu.binding import Binder
-from remote_gpu.decode import UnsafeValue
+from remote_gpu.codec.decode import UnsafeValue
 from remote_gpu.summary import Summary
 
 

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from remote_gpu.capture import Import, Names, analyse
+from remote_gpu.capture.analysis import Import, Names, analyse
 
 transform = TransformerManager().transform_cell
 BUILTINS = frozenset(dir(builtins))

@@ -9,7 +9,7 @@ import textwrap
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from remote_gpu.capture import analyse
+from remote_gpu.capture.analysis import analyse
 
 NAMES = ("a", "b", "c", "d", "e")
 name = st.sampled_from(NAMES)

@@ -75,7 +75,7 @@ def test_an_array_that_holds_itself_comes_back():
 
 def test_a_large_array_is_not_copied_on_its_way():
     value = np.arange(100_000.0)
-    from remote_gpu.decode import decode
+    from remote_gpu.codec.decode import decode
     from remote_gpu.node.held import Held
     from remote_gpu.node.outgoing import collect
 
@@ -88,7 +88,7 @@ def test_a_large_array_is_not_copied_on_its_way():
 
 
 def test_memory_that_is_read_only_is_copied_where_the_array_was_writable():
-    from remote_gpu.decode import decode
+    from remote_gpu.codec.decode import decode
     from remote_gpu.node.held import Held
     from remote_gpu.node.outgoing import collect
 

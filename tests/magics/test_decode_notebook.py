@@ -10,7 +10,7 @@ import typing
 import pytest
 from tests.fakes.crossing import crossed, one, there_and_back
 
-from remote_gpu.decode import UnsafeValue
+from remote_gpu.codec.decode import UnsafeValue
 from remote_gpu.node.incoming import SENT_CLASSES
 
 

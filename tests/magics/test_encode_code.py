@@ -193,7 +193,7 @@ def test_the_parts_of_cloudpickle_that_this_builds_on_are_there():
         "_DYNAMIC_CLASS_TRACKER_BY_ID",
         "subimport",
     ):
-        assert hasattr(cloudpickle, name), f"cloudpickle has no {name} any more; see remote_gpu.pickler and remote_gpu.node.builders"
+        assert hasattr(cloudpickle, name), f"cloudpickle has no {name} any more; see remote_gpu.codec.pickler and remote_gpu.node.builders"
 
     class Example:
         pass

@@ -10,8 +10,8 @@ import datetime as dt
 import pytest
 from tests.fakes.other_side import NearNode, Notebook
 
-from remote_gpu.encode import encode
-from remote_gpu.fingerprints import fingerprint
+from remote_gpu.codec.encode import encode
+from remote_gpu.codec.fingerprints import fingerprint
 
 np = pytest.importorskip("numpy")
 

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.fakes.other_side import NearNode, Notebook
 
-from remote_gpu.encode import CannotCross, encode
-from remote_gpu.fingerprints import fingerprint
+from remote_gpu.codec.encode import CannotCross, encode
+from remote_gpu.codec.fingerprints import fingerprint
 
 
 @pytest.fixture

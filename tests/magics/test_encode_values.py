@@ -17,8 +17,8 @@ import pytest
 from hypothesis import strategies as st
 from tests.fakes.other_side import NearNode, Notebook
 
-from remote_gpu.encode import Scope, encode
-from remote_gpu.fingerprints import fingerprint
+from remote_gpu.codec.encode import Scope, encode
+from remote_gpu.codec.fingerprints import fingerprint
 
 np = pytest.importorskip("numpy")
 

@@ -11,8 +11,8 @@ import pytest
 from tests.fakes.data import DataNode, data_node
 
 from remote_gpu.errors import BadFrame, NoRoom, NotWritable, UsageProblem
-from remote_gpu.files import Files, _Count, _Get
-from remote_gpu.trees import Entry, check_name, walk
+from remote_gpu.transfer.files import Files, _Count, _Get
+from remote_gpu.transfer.trees import Entry, check_name, walk
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_what_is_not_there_or_does_not_fit_is_said_in_words(node, files, tmp_pat
     with pytest.raises(UsageProblem):
         files.get("/", tmp_path)
     (node.cwd / "file").write_bytes(b"x" * 100)
-    monkeypatch.setattr("remote_gpu.files.shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and type("", (), {"free": 7}))
+    monkeypatch.setattr("remote_gpu.transfer.files.shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and type("", (), {"free": 7}))
     with pytest.raises(NoRoom, match="100 B are to come, and there is room for 7 B"):
         files.get("file", tmp_path / "copy")
 

@@ -9,8 +9,8 @@ import tracemalloc
 import pytest
 from tests.fakes.other_side import Notebook
 
-from remote_gpu.encode import CannotCross, Scope
-from remote_gpu.fingerprints import fingerprint
+from remote_gpu.codec.encode import CannotCross, Scope
+from remote_gpu.codec.fingerprints import fingerprint
 
 np = pytest.importorskip("numpy")
 

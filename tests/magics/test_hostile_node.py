@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes import hostile, parcels
 
-from remote_gpu.decode import UnsafeValue, decode
+from remote_gpu.codec.decode import UnsafeValue, decode
 from remote_gpu.execution import Outcome, Result
 from remote_gpu.failures import remote_error
 from remote_gpu.handles import facts_of, make_handle
@@ -180,7 +180,7 @@ def test_a_parcel_with_less_or_more_than_it_names_is_refused():
 def test_a_sparse_matrix_whose_indices_lead_out_of_its_memory_is_refused():
     sparse = pytest.importorskip("scipy.sparse")
     np = parcels.np
-    from remote_gpu.rebuild.sparse import sparse as build
+    from remote_gpu.codec.rebuild.sparse import sparse as build
 
     good = sparse.csr_array(np.eye(4))
     for indices, pointers in (
@@ -201,7 +201,7 @@ def test_a_sparse_matrix_whose_indices_lead_out_of_its_memory_is_refused():
 
 def test_a_table_whose_column_names_a_python_class_is_refused(canary):
     pa = pytest.importorskip("pyarrow")
-    from remote_gpu.rebuild.arrow import arrow
+    from remote_gpu.codec.rebuild.arrow import arrow
 
     about = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": hostile.pickles(canary)["protocol 5"]}
     schema = pa.schema([pa.field("a", pa.int64(), metadata=about)])

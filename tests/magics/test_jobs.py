@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from remote_gpu.background.jobs import Job, State
+from remote_gpu.background.output import JobOutput
 from remote_gpu.execution import AskInput, Finished, Outcome, Page, Result
-from remote_gpu.job_output import JobOutput
-from remote_gpu.jobs import Job, State
 from remote_gpu.messages import Message
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.fakes.importer import Importer
 
-from remote_gpu.imports import imports_in, imports_of
-from remote_gpu.local_modules import Limits
-from remote_gpu.shipping import Shipping, limits_from
+from remote_gpu.modules.imports import imports_in, imports_of
+from remote_gpu.modules.local import Limits
+from remote_gpu.modules.shipping import Shipping, limits_from
 
 HERE = {"platform": sysconfig.get_platform(), "extensions": importlib.machinery.EXTENSION_SUFFIXES}
 OLD = time.time() - 3600

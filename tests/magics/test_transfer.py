@@ -11,13 +11,13 @@ import time
 import pytest
 from tests.fakes.data import DataNode, data_node
 
-from remote_gpu import channel as channel_module
-from remote_gpu.addresses import Rolling, address
-from remote_gpu.data_frames import Op
 from remote_gpu.errors import BadFrame, KernelDied, LinkProblem, NoRoom, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.node import blobs
-from remote_gpu.packing import Packing
-from remote_gpu.transfer import Transfers
+from remote_gpu.transfer import channel as channel_module
+from remote_gpu.transfer.addresses import Rolling, address
+from remote_gpu.transfer.frames import Op
+from remote_gpu.transfer.packing import Packing
+from remote_gpu.transfer.transfers import Transfers
 
 MB = 1 << 20
 
@@ -174,7 +174,7 @@ def test_an_object_that_is_too_large_is_refused_before_a_byte_of_it_is_sent(node
         def __len__(self) -> int:
             return size
 
-    monkeypatch.setattr("remote_gpu.sending.address", lambda *_: "0" * 32)
+    monkeypatch.setattr("remote_gpu.transfer.sending.address", lambda *_: "0" * 32)
     with pytest.raises(NoRoom, match=r"The node has no room: 1126 TB are to be sent, and it can take .* on disk"):
         node.transfers.put_missing([Huge()])
     assert sent == []
@@ -194,7 +194,7 @@ def test_a_session_that_is_over_is_said_so(node):
 
 
 def test_a_stream_that_cannot_be_had_is_given_up_after_some_attempts(monkeypatch):
-    monkeypatch.setattr("remote_gpu.transfer._DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("remote_gpu.transfer.transfers._DELAYS", (0.0, 0.0))
     asked = []
 
     def connect():
@@ -340,7 +340,7 @@ def test_a_slow_object_keeps_the_stream_alive(node, monkeypatch):
     ],
 )
 def test_a_node_that_lies_about_sizes_is_refused(node, meta, monkeypatch):
-    monkeypatch.setattr("remote_gpu.transfer._DELAYS", ())
+    monkeypatch.setattr("remote_gpu.transfer.transfers._DELAYS", ())
     channel = node.transfers.attempts(lambda channel: channel)
     channel.ask = lambda *_: channel_module.Message(Op.PARCEL, meta, 5)
     with pytest.raises(BadFrame):

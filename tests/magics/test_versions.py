@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from remote_gpu.versions import Comparison, compare, local_versions
+from remote_gpu.modules.versions import Comparison, compare, local_versions
 
 
 def side(python: str = "3.11.7", implementation: str = "CPython", **packages: str | None) -> dict:
@@ -58,7 +58,7 @@ def test_a_package_that_is_missing_there_is_named_once_its_values_cross():
 @pytest.fixture
 def loaded(monkeypatch):
     """Exactly the packages that it is given are loaded, in these versions."""
-    from remote_gpu.versions import PACKAGES
+    from remote_gpu.modules.versions import PACKAGES
 
     for module in PACKAGES:
         monkeypatch.delitem(sys.modules, module, raising=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from remote_gpu.data_frames import WINDOW, Reader
 from remote_gpu.errors import NoRoom, NotWritable, UsageProblem
 from remote_gpu.node import blobs, room
 from remote_gpu.node.blobs import BlobMissing, Place, Store, forget_if_unused, mapped
 from remote_gpu.node.landing import Landing
+from remote_gpu.transfer.frames import WINDOW, Reader
 
 KB = 1 << 10
 

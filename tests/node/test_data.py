@@ -9,9 +9,9 @@ import pytest
 from tests.fakes.data import SESSION, DataNode, data_node
 from tests.node.client import node as client_node
 
-from remote_gpu.channel import Channel
-from remote_gpu.data_frames import Op, Reader, StreamEnded, head_of, preamble, write_all
 from remote_gpu.errors import BadFrame, RemoteGpuError, UnknownSession, UsageProblem, VersionMismatch
+from remote_gpu.transfer.channel import Channel
+from remote_gpu.transfer.frames import Op, Reader, StreamEnded, head_of, preamble, write_all
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from jupyter_remote_gpu.clusters.bundle import Bundle
-from remote_gpu import standins
+from remote_gpu.codec import standins
 from remote_gpu.node.builders import Builders
 from remote_gpu.node.incoming import NamesRefused, load
 
@@ -75,7 +75,7 @@ def test_a_part_of_a_package_that_is_missing_is_named():
 
 def test_a_library_that_building_a_value_needs_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
-    head = stream(Named("remote_gpu.standins", "jax_array", [1], "float32", False))
+    head = stream(Named("remote_gpu.codec.standins", "jax_array", [1], "float32", False))
     assert refusals(head, ["a"]) == {"a": "needs the package jax, which is not installed on the node"}
 
 
@@ -86,7 +86,7 @@ def test_an_error_while_a_value_is_built_is_told():
 
 
 def test_a_handle_that_is_gone_is_told():
-    head = stream(Named("remote_gpu.standins", "handle", 3))
+    head = stream(Named("remote_gpu.codec.standins", "handle", 3))
     assert refusals(head, ["h"]) == {"h": "the value of its handle is not held any more"}
     kept = object()
     assert load(head, [], ["h"], {}, {3: kept}.__getitem__) == {"h": kept}

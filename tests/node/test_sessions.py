@@ -500,7 +500,10 @@ def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.pyz"
     with zipfile.ZipFile(bundle, "w") as archive:
         for path in [
-            *(root / f"{name}.py" for name in ("__init__", "base", "data_frames", "errors", "frames", "folders", "trees")),
+            *(
+                root / f"{name}.py"
+                for name in ("__init__", "base", "errors", "frames", "folders", "transfer/__init__", "transfer/frames", "transfer/trees")
+            ),
             *(root / "node").rglob("*.py"),
         ]:
             archive.write(path, f"remote_gpu/{path.relative_to(root)}")

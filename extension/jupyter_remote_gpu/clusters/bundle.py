@@ -21,7 +21,16 @@ from remote_gpu.folders import node_folder
 
 __all__ = ["Bundle"]
 
-_SHARED = ("__init__.py", "base.py", "data_frames.py", "errors.py", "folders.py", "frames.py", "trees.py")
+_SHARED = (
+    "__init__.py",
+    "base.py",
+    "errors.py",
+    "folders.py",
+    "frames.py",
+    "transfer/__init__.py",
+    "transfer/frames.py",
+    "transfer/trees.py",
+)
 """Modules of remote_gpu beside the package `node` that its modules import."""
 
 _CLOUDPICKLE = "node/cloudpickle.py"

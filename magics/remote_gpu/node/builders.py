@@ -1,4 +1,4 @@
-"""The functions that a stream from a notebook calls, by the names in `remote_gpu.standins`."""
+"""The functions that a stream from a notebook calls, by the names in `remote_gpu.codec.standins`."""
 
 from __future__ import annotations
 

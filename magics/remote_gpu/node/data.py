@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from remote_gpu.base import base_folder
-from remote_gpu.data_frames import Message, Op, Reader, StreamEnded, head_of, preamble, write_all
 from remote_gpu.errors import BadFrame, KernelDied, NoRoom, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.node.blobs import Store, forget_if_unused
 from remote_gpu.node.files import Files
 from remote_gpu.node.serving import ask
+from remote_gpu.transfer.frames import Message, Op, Reader, StreamEnded, head_of, preamble, write_all
 
 __all__ = ["main"]
 

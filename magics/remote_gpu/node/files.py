@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from remote_gpu.data_frames import BLOCK, Op, Reader, head_of, write_all
 from remote_gpu.errors import BadFrame, NotWritable, RemoteGpuError, UsageProblem
 from remote_gpu.node.room import disk_free
-from remote_gpu.trees import Arrival, Entry, digest_of, make_folder, walk
+from remote_gpu.transfer.frames import BLOCK, Op, Reader, head_of, write_all
+from remote_gpu.transfer.trees import Arrival, Entry, digest_of, make_folder, walk
 
 __all__ = ["Files"]
 

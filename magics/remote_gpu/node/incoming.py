@@ -1,7 +1,7 @@
 """Builds the values that a notebook sends, among the names of the remote kernel.
 
 The stream is a pickle: who may send it may run code here anyway. The globals of the notebook's functions are the names of this
-kernel, and what the stream names as `remote_gpu.standins` is built by `remote_gpu.node.builders`.
+kernel, and what the stream names as `remote_gpu.codec.standins` is built by `remote_gpu.node.builders`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The class or function that the stream names."""
-        if module == "remote_gpu.standins":
+        if module == "remote_gpu.codec.standins":
             return getattr(self._builders, name)
         if module == "cloudpickle.cloudpickle" and name != "subimport":
             return getattr(cloudpickle, name)

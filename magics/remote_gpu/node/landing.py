@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from remote_gpu.data_frames import BLOCK, WINDOW, Reader
+from remote_gpu.transfer.frames import BLOCK, WINDOW, Reader
 
 __all__ = ["Landing"]
 

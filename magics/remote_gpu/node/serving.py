@@ -20,8 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from remote_gpu.data_frames import Op, head_of, write_all
 from remote_gpu.errors import KernelDied, RemoteGpuError
+from remote_gpu.transfer.frames import Op, head_of, write_all
 
 __all__ = ["Server", "reach", "serve"]
 

@@ -1,0 +1,1 @@
+"""Cells that run while the notebook goes on: jobs and their queue."""

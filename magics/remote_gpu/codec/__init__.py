@@ -1,0 +1,1 @@
+"""Values as bytes: out as pickles that carry their large memory apart, in through constructors of our own."""

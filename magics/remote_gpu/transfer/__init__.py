@@ -1,0 +1,1 @@
+"""The data stream: large buffers as blobs, objects fetched whole, and files."""
