@@ -68,6 +68,8 @@ def test_an_extension_that_a_cell_loads_is_loaded_where_cells_run(there):
     assert (cell.error, cell.reply["status"]) == ("", "ok")
 
 
-def test_files_are_made_with_the_users_mask_and_argv_is_a_kernels(here, there):
-    for code in ("import os, stat\nopen('made', 'w').close()\noct(stat.S_IMODE(os.stat('made').st_mode))", "import sys\nsys.argv[:2]"):
-        assert there.run(code).result == here.run(code).result != ""
+def test_files_are_made_with_the_users_mask_and_argv_is_a_kernels(here, there, tmp_path):
+    made = "import os, stat\nopen({0!r}, 'w').close()\noct(stat.S_IMODE(os.stat({0!r}).st_mode))"
+    results = [notebook.run(made.format(str(tmp_path / name))).result for notebook, name in ((here, "here"), (there, "there"))]
+    assert results[0] == results[1] != ""
+    assert there.run("import sys\nsys.argv[:2]").result == here.run("import sys\nsys.argv[:2]").result != ""
