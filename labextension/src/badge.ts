@@ -7,6 +7,8 @@ import { count, duration } from './format';
 import type { IMark } from './text';
 import type { IRunRecord } from './types';
 
+const LONGEST = 1000;
+
 /** The line: a mark, and the facts behind it. */
 export interface IBadge {
   readonly mark: IMark;
@@ -17,11 +19,18 @@ export interface IBadge {
 
 /** The badge of a run record; facts that the record does not know are left out. */
 export function badge(record: IRunRecord, trans: TranslationBundle): IBadge {
-  const facts = [record.session, place(record), record.gpu, timeFact(record, trans), linesFact(record, trans)];
+  const facts = [
+    record.session,
+    place(record),
+    record.gpu,
+    timeFact(record, trans),
+    linesFact(record, trans),
+    namesFact(record, trans)
+  ];
   return {
     mark: runMark(record.state ?? '', trans),
     facts: facts.filter((fact): fact is string => Boolean(fact)),
-    tooltip: [record.why, times(record, trans)].filter(Boolean).join('\n')
+    tooltip: [record.why, times(record, trans), namesText(record)].filter(Boolean).join('\n')
   };
 }
 
@@ -76,6 +85,28 @@ function linesFact(record: IRunRecord, trans: TranslationBundle): string {
     return trans.__('%1, not complete', lines);
   }
   return record.complete ? trans.__('%1 complete', lines) : lines;
+}
+
+function namesFact(record: IRunRecord, trans: TranslationBundle): string {
+  const { sent, back, handles, notes } = record.names ?? {};
+  const [over, here] = [length(sent), length(back)];
+  const held = handles && typeof handles === 'object' ? Object.keys(handles).length : 0;
+  const facts = [
+    over ? `↑ ${over}` : '',
+    here ? `↓ ${here}` : '',
+    held ? trans._n('%2 handle', '%2 handles', held, String(held)) : '',
+    length(notes) ? '⚠' : ''
+  ];
+  return facts.filter(Boolean).join(' ');
+}
+
+function length(list: unknown): number {
+  return Array.isArray(list) ? list.length : 0;
+}
+
+function namesText(record: IRunRecord): string {
+  const text = record.names?.text;
+  return typeof text === 'string' ? text.slice(0, LONGEST) : '';
 }
 
 function times(record: IRunRecord, trans: TranslationBundle): string {

@@ -91,6 +91,23 @@ describe('a run record as one line', () => {
     expect(badge({ state: 'lost', lines: 0, complete: false }, trans).facts).toEqual(['0 lines, not complete']);
   });
 
+  it('says what crossed, in short, and whole in the tooltip', () => {
+    const names = {
+      text: 'sent x, y · back z',
+      sent: ['x', 'y'],
+      back: ['z'],
+      handles: { model: 'MLP' },
+      notes: ['log stays here']
+    };
+    const { facts, tooltip } = badge({ state: 'done', names }, trans);
+    expect(facts).toEqual(['↑ 2 ↓ 1 1 handle ⚠']);
+    expect(tooltip).toContain('sent x, y · back z');
+    const odd = { text: 'a'.repeat(5000), sent: 'x', back: null, handles: [], notes: 3 };
+    const hostile = badge({ state: 'done', names: odd as never }, trans);
+    expect(hostile.facts).toEqual([]);
+    expect(hostile.tooltip).toHaveLength(1000);
+  });
+
   it('survives a record of a later version', () => {
     expect(badge({ state: 'teleported' }, trans).mark.word).toBe('teleported');
     expect(badge({}, trans).mark.word).toBe('unknown');
