@@ -100,12 +100,12 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_a_value_comes_back_as_it_was(value):
     back = one(value)
     assert type(back) is type(value)
     assert back == value
-    assert repr(back) == repr(value)
+    assert repr(back) == repr(value) or isinstance(value, set | frozenset)  # the order of a set is its own
 
 
 def test_a_number_that_is_none_stays_so():
