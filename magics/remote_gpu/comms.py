@@ -80,7 +80,7 @@ class RemoteComm:
     def _forward(self, msg_type: str, message: Mapping[str, Any]) -> Asked:
         connection = self._comms.alive(self.connection)
         content = {**message["content"], "comm_id": self.comm_id}
-        sink = self._comms.output.sink(self._comms.session_of(connection), parent=message)
+        sink = self._comms.output.cell(self._comms.session_of(connection), parent=message)
         return connection.send_comm(msg_type, content, message.get("metadata") or {}, message.get("buffers") or (), sink)
 
     def _settle(self, asked: Asked) -> bool:
@@ -179,7 +179,7 @@ class Comms:
 
     def _made(self, connection: Connection, comm_id: str, target_name: str, sink: Sink | None) -> RemoteComm:
         """A new proxy; a comm that another client's cell opened is shown here, too, as to all frontends of one kernel."""
-        whose = sink if isinstance(sink, NotebookSink) else self.output.sink(self.session_of(connection), parent=_NOBODY)
+        whose = sink if isinstance(sink, NotebookSink) else self.output.cell(self.session_of(connection), parent=_NOBODY)
         made = RemoteComm(self, connection, comm_id, target_name, whose)
         self.manager.comms[comm_id] = made
         return made
@@ -241,7 +241,7 @@ class Comms:
         latest = self._latest
         if target in self.manager.targets or latest is None or latest.death is not None:
             return self._opened(stream, ident, message)  # type: ignore[misc]
-        sink = self.output.sink(self.session_of(latest), parent=message)
+        sink = self.output.cell(self.session_of(latest), parent=message)
         self._made(latest, comm_id, target, sink).open(message)
         return None
 
@@ -290,7 +290,7 @@ class Comms:
         widgets = frozenset(comm_id for comm_id, name in unknown.items() if name == WIDGET)
         states = self._questions.ask({connection}).get(connection, States()) if widgets else States()
         states = self._localised(connection, states.only(widgets))
-        sink = self.output.sink(self.session_of(connection))
+        sink = self.output.cell(self.session_of(connection))
         done = threading.Event()
         connection.pump.call(lambda: self._shown(connection, unknown, states, sink))
         connection.pump.call(done.set)

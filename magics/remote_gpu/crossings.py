@@ -30,6 +30,8 @@ class Crossing:
     summary: Summary = field(default_factory=Summary)
     prints: dict[str, Fingerprint] = field(default_factory=dict)
     shipment: Shipment | None = None
+    kept: set[str] = field(default_factory=set)
+    """Names that changed here while the cell ran: what became of them there is not bound."""
     results: dict[str, Any] | None = None
     """Where names are bound, instead of in the notebook: of an operation on a handle."""
 

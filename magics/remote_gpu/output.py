@@ -50,8 +50,14 @@ class NotebookOutput:
         """The message that the running cell came with, whole."""
         return self.kernel.get_parent("shell") or self.kernel.get_parent() or {}
 
-    def sink(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> NotebookSink:
+    def sink(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> NotebookSink | CapturedSink:
         """See `Output`."""
+        if parent is None and not hasattr(sys.stdout, "set_parent"):
+            return CapturedSink(self.shell)
+        return self.cell(session_id, parent=parent)
+
+    def cell(self, session_id: str, *, parent: Mapping[str, Any] | None = None) -> NotebookSink:
+        """The cell itself, whatever captures what is printed in it."""
         return NotebookSink(self, parent or self.parent(), session_id, self.count)
 
     @property
@@ -145,6 +151,7 @@ class TerminalSink:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._clear = False
+        self._noted = False
 
     def publish(self, message: Message) -> None:
         """See `Sink`."""
@@ -169,7 +176,11 @@ class TerminalSink:
             self._shell.display_pub.publish(content.get("data") or {}, content.get("metadata") or {})
 
     def record(self, running: Running, *, final: bool) -> None:
-        """A terminal has no place for records; `%remote_gpu status` tells the same."""
+        """Say what stayed or changed there; the rest of a record has no place in a terminal."""
+        notes = (running.facts.get("names") or {}).get("notes") or ()
+        if final and notes and not self._noted:
+            self._noted = True
+            sys.stderr.write("".join(f"{note}\n" for note in notes if not note.endswith("stays here")))  # that was told with its reason
 
     def _result(self, content: Mapping[str, Any]) -> None:
         text = (content.get("data") or {}).get("text/plain")
@@ -188,6 +199,23 @@ class TerminalSink:
     def _write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+class CapturedSink(TerminalSink):
+    """What captures the local cell's output (``%%capture``, `contextlib.redirect_stdout`), as it is when the cell begins."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
+        self._publish = shell.display_pub.publish
+
+    def publish(self, message: Message) -> None:
+        """See `Sink`."""
+        content = message.content
+        if message.msg_type == "stream":
+            self._streams["stderr" if content.get("name") == "stderr" else "stdout"].write(content["text"])
+        elif message.msg_type in _DISPLAYS:
+            self._publish(content.get("data") or {}, content.get("metadata") or {})
 
 
 def output_for(shell: Any) -> NotebookOutput | TerminalOutput:

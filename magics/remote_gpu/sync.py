@@ -186,7 +186,7 @@ class Sync:
 
     def _may_bind(self, name: str, crossing: Crossing | None) -> bool:
         """Whether a node may say what `name` is here: a new name, or one that the cell's text is about."""
-        if self.is_own(name):
+        if self.is_own(name) or (crossing is not None and name in crossing.kept):
             return False
         if crossing is None:  # the user asked for what an earlier kernel's cell left
             return not name.startswith("_")

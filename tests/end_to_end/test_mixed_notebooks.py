@@ -109,3 +109,25 @@ def test_a_failed_cell_names_what_it_had_changed_by_then(notebook):
     assert notes(cell) == "losses, total changed there before the cell failed (%remote_gpu pull losses,total)"
     notebook.run("%remote_gpu pull losses,total")
     assert here(notebook, "losses, total") == "([1], 1)"
+
+
+def test_what_a_remote_cell_prints_and_shows_can_be_captured(notebook):
+    code = "%%capture taken\n%%remote_gpu\nprint('out')\nimport sys\nprint('err', file=sys.stderr)\n40 + 2"
+    cell = notebook.run(code)
+    assert (cell.error, cell.text, cell.bundles()) == ("", "", [])
+    assert (
+        here(notebook, "taken.stdout, taken.stderr, [each.data['text/plain'] for each in taken.outputs]") == "('out\\n', 'err\\n', ['42'])"
+    )
+    code = "import contextlib, io\nheld = io.StringIO()\nwith contextlib.redirect_stdout(held):\n    get_ipython().run_cell_magic('remote_gpu', '', 'print(7)')"
+    notebook.run(code)
+    assert here(notebook, "held.getvalue()") == "'7\\n'"
+
+
+def test_a_list_that_a_background_cell_and_the_user_change_stays_the_users(notebook):
+    here(notebook, "both = [1]; only = [1]")
+    notebook.run("%%remote_gpu --background --name appending\nimport time\ntime.sleep(0.3)\nboth.append(2); only.append(2)")
+    here(notebook, "both.append(10)")
+    here(notebook, "appending.result()")
+    assert here(notebook, "both, only") == "([1, 10], [1, 2])"
+    notebook.run("%remote_gpu pull both")
+    assert here(notebook, "both") == "[1, 2]"

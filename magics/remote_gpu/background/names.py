@@ -12,7 +12,9 @@ from typing import Any
 
 from remote_gpu.arguments import CellLine
 from remote_gpu.attached import Attached
+from remote_gpu.codec.fingerprints import fingerprint
 from remote_gpu.crossings import Crossing
+from remote_gpu.errors import RemoteGpuError
 from remote_gpu.execution import Result
 from remote_gpu.running import Running
 from remote_gpu.sync import Sync
@@ -71,8 +73,25 @@ class JobNames:
         keys, good = crossing.known.keys, running.outcome is not None and running.outcome.result is Result.OK
         unsure = [name for name, key in self._noted.items() if not good or keys.get(name) != key]
         if running.execution.values is not None:
+            crossing.kept.update(self._changed_here(crossing, running))
             self._bind(crossing, running)
-        self._forget(unsure)
+        self._forget([*unsure, *crossing.kept])
+
+    def _changed_here(self, crossing: Crossing, running: Running) -> list[str]:
+        """Names of objects that the cell changed in place there, and the user here in the meantime: the value here stays."""
+        values = running.execution.values
+        said = values.content.get("changed") if values is not None else ()
+        namespace, scope = self._sync.namespace, self._sync.scope(crossing.known)
+        found = []
+        for name in [each for each in said or () if each in crossing.prints and each in namespace]:
+            try:
+                same = fingerprint(namespace[name], scope).key == crossing.prints[name].key
+            except RemoteGpuError:
+                same = False
+            if not same:
+                found.append(name)
+                crossing.summary.notes.append(f"{name} was changed here, too, and is as it is here (%remote_gpu pull {name})")
+        return found
 
     def _bind(self, crossing: Crossing, running: Running) -> None:
         namespace = self._sync.namespace
