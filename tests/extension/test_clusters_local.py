@@ -173,8 +173,10 @@ async def test_the_bundle_runs_without_anything_of_ours_installed(places):
 
 def test_other_sources_make_another_bundle(places, tmp_path):
     package = tmp_path / "remote_gpu"
-    (package / "node").mkdir(parents=True)
-    for name in ("__init__.py", "base.py", "errors.py", "folders.py", "frames.py", "node/__init__.py"):
+    for folder in ("node", "transfer"):
+        (package / folder).mkdir(parents=True)
+    parts = ("__init__", "base", "errors", "folders", "frames", "node/__init__", "transfer/__init__", "transfer/frames", "transfer/trees")
+    for name in (f"{part}.py" for part in parts):
         (package / name).write_text("")
     one = Bundle(package).digest
     (package / "node/__init__.py").write_text("x = 1\n")

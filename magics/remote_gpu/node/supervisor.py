@@ -107,7 +107,7 @@ class Supervisor:
         for connection in list(self._connections.values()):
             if not connection.write() or connection.finished:
                 self._drop(connection)
-        if now - self._minded > _MIND_EVERY:
+        if now - self._minded > _MIND_EVERY or not (self._journal.on_disk or self._told_of_disk):
             self._minded = now
             self._mind_folder(now)
             self._mind_time(now)
