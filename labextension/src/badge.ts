@@ -3,34 +3,34 @@
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { count, duration } from './format';
+import { crossed } from './crossed';
+import { clipped, count, duration } from './format';
 import type { IMark } from './text';
 import type { IRunRecord } from './types';
 
-const LONGEST = 1000;
+const LONGEST_FACT = 200;
+const LONGEST_REASON = 1000;
 
 /** The line: a mark, and the facts behind it. */
 export interface IBadge {
   readonly mark: IMark;
   readonly facts: ReadonlyArray<string>;
-  /** Why this node, and when: for the tooltip. */
+  /** What the user should know of what crossed, and of what did not. */
+  readonly notes: ReadonlyArray<string>;
+  /** Why this node, when, and all that crossed: for the tooltip. */
   readonly tooltip: string;
 }
 
-/** The badge of a run record; facts that the record does not know are left out. */
+/** The badge of a run record; facts that the record does not know are left out. Its texts are checked and cut: a node may have written them. */
 export function badge(record: IRunRecord, trans: TranslationBundle): IBadge {
-  const facts = [
-    record.session,
-    place(record),
-    record.gpu,
-    timeFact(record, trans),
-    linesFact(record, trans),
-    namesFact(record, trans)
-  ];
+  const { fact, text, notes } = crossed(record.names, trans);
+  const facts = [record.session, place(record), record.gpu, timeFact(record, trans), linesFact(record, trans), fact];
+  const state = clipped(record.state, LONGEST_FACT);
   return {
-    mark: runMark(record.state ?? '', trans),
-    facts: facts.filter((fact): fact is string => Boolean(fact)),
-    tooltip: [record.why, times(record, trans), namesText(record)].filter(Boolean).join('\n')
+    mark: runMark(state, trans),
+    facts: facts.map(each => clipped(each, LONGEST_FACT)).filter(Boolean),
+    notes,
+    tooltip: [clipped(record.why, LONGEST_REASON), times(record, trans), text].filter(Boolean).join('\n')
   };
 }
 
@@ -61,20 +61,26 @@ export function runMark(state: string, trans: TranslationBundle): IMark {
 }
 
 function place(record: IRunRecord): string {
-  return [...new Set([record.cluster, record.node])].filter(Boolean).join(' · ');
+  const names = [record.cluster, record.node].map(name => clipped(name, LONGEST_FACT));
+  return [...new Set(names)].filter(Boolean).join(' · ');
+}
+
+/** Whether its end is still to come, so that nothing can be said of it yet. */
+function isAhead(record: IRunRecord): boolean {
+  return record.state === 'running' || record.state === 'queued';
 }
 
 function timeFact(record: IRunRecord, trans: TranslationBundle): string {
-  if (record.state === 'running' || typeof record.run_s !== 'number') {
+  if (isAhead(record) || typeof record.run_s !== 'number') {
     return '';
   }
   const run = duration(record.run_s, trans);
-  const queued = record.queued_s ?? 0;
+  const queued = typeof record.queued_s === 'number' ? record.queued_s : 0;
   return queued >= 1 ? trans.__('%1 after %2 of waiting', run, duration(queued, trans)) : run;
 }
 
 function linesFact(record: IRunRecord, trans: TranslationBundle): string {
-  if (record.state === 'running' || typeof record.lines !== 'number') {
+  if (isAhead(record) || typeof record.lines !== 'number') {
     return '';
   }
   if (record.lines === 0 && record.complete !== false) {
@@ -87,28 +93,6 @@ function linesFact(record: IRunRecord, trans: TranslationBundle): string {
   return record.complete ? trans.__('%1 complete', lines) : lines;
 }
 
-function namesFact(record: IRunRecord, trans: TranslationBundle): string {
-  const { sent, back, handles, notes } = record.names ?? {};
-  const [over, here] = [length(sent), length(back)];
-  const held = handles && typeof handles === 'object' ? Object.keys(handles).length : 0;
-  const facts = [
-    over ? `↑ ${over}` : '',
-    here ? `↓ ${here}` : '',
-    held ? trans._n('%2 handle', '%2 handles', held, String(held)) : '',
-    length(notes) ? '⚠' : ''
-  ];
-  return facts.filter(Boolean).join(' ');
-}
-
-function length(list: unknown): number {
-  return Array.isArray(list) ? list.length : 0;
-}
-
-function namesText(record: IRunRecord): string {
-  const text = record.names?.text;
-  return typeof text === 'string' ? text.slice(0, LONGEST) : '';
-}
-
 function times(record: IRunRecord, trans: TranslationBundle): string {
   const started = clock(record.started);
   const ended = clock(record.ended);
@@ -119,6 +103,6 @@ function times(record: IRunRecord, trans: TranslationBundle): string {
 }
 
 function clock(iso: string | null | undefined): string {
-  const time = iso ? new Date(iso) : null;
+  const time = typeof iso === 'string' && iso ? new Date(iso) : null;
   return time && !Number.isNaN(time.getTime()) ? time.toLocaleString() : '';
 }

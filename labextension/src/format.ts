@@ -48,3 +48,22 @@ export function count(value: number): string {
 export function basename(path: string): string {
   return path.split('/').pop() ?? path;
 }
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
+
+/** Bytes as people say them, in steps of 1000: "12 B", "3.4 kB", "1.2 GB". */
+export function amount(bytes: number): string {
+  let unit = 0;
+  let size = bytes;
+  while (size >= 1000 && unit < UNITS.length - 1) {
+    size /= 1000;
+    unit += 1;
+  }
+  return `${size.toFixed(unit === 0 ? 0 : 1)} ${UNITS[unit]}`;
+}
+
+/** `value` if it is text, with an ellipsis where it is longer than `longest` characters; else nothing. */
+export function clipped(value: unknown, longest: number): string {
+  const text = typeof value === 'string' ? value : '';
+  return text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
+}

@@ -23,12 +23,17 @@ export class RunBadge extends Widget implements IRenderMime.IRenderer {
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     const record = (model.data[MIME_TYPE] ?? {}) as IRunRecord;
-    const { mark, facts, tooltip } = badge(record, this._trans);
+    const { mark, facts, notes, tooltip } = badge(record, this._trans);
     const symbol = part('symbol', mark.symbol);
     symbol.setAttribute('aria-hidden', 'true');
-    this.node.replaceChildren(symbol, part('word', mark.word), ...facts.map(fact => part('fact', fact)));
+    this.node.replaceChildren(
+      symbol,
+      part('word', mark.word),
+      ...facts.map(fact => part('fact', fact)),
+      ...notes.map(note => part('note', note))
+    );
     this.node.dataset.tone = mark.tone;
-    this.node.dataset.state = record.state ?? '';
+    this.node.dataset.state = typeof record.state === 'string' ? record.state : '';
     this.node.title = tooltip;
     this.node.setAttribute('role', 'note');
     this.node.setAttribute('aria-label', [this._trans.__('Remote run'), mark.word, ...facts].join(', '));

@@ -70,16 +70,8 @@ export interface IRunRecord {
   readonly complete?: boolean | null;
   readonly state?: string;
   readonly why?: string;
-  readonly names?: INames | null;
-}
-
-/** The variables that crossed with a remote cell. A node's words: texts of any length, perhaps of another form. */
-export interface INames {
-  readonly text?: string;
-  readonly sent?: ReadonlyArray<string>;
-  readonly back?: ReadonlyArray<string>;
-  readonly handles?: Readonly<Record<string, string>>;
-  readonly notes?: ReadonlyArray<string>;
+  /** What crossed: a node's words, of any form (see crossed.ts). */
+  readonly names?: unknown;
 }
 
 /** The choice that leaves the cluster to the gateway. */

@@ -64,6 +64,18 @@ def test_a_failing_remote_cell_shows_the_remote_traceback_and_a_badge_that_says_
     expect(cell.locator('[data-mime-type="application/vnd.jupyter.stderr"]')).to_contain_text("1 / value")
 
 
+def test_the_badge_says_what_crossed_and_what_did_not(workbench):
+    workbench.new_notebook()
+    workbench.run("%load_ext remote_gpu")
+    workbench.run("import sys; numbers, log = [1, 2, 3], open(sys.executable)")
+    cell = workbench.run("%%remote_gpu\ntotal, there = sum(numbers), lambda: 0\nlog = None if 'log' not in dir() else log")
+    badge = cell.locator(".jp-RemoteGpu-badge")
+    expect(badge).to_contain_text("↑ 1", timeout=SLOW)
+    expect(badge).to_contain_text("1 handle")
+    expect(badge).to_have_attribute("title", re.compile("sent numbers"))
+    expect(badge.locator(".jp-RemoteGpu-badge-note")).to_contain_text("log stays here")
+
+
 def test_the_panel_interrupts_a_running_cell_and_the_session_keeps_its_variables(workbench):
     panel = workbench.open_panel()
     workbench.new_notebook()

@@ -2,7 +2,7 @@ import { nullTranslator } from '@jupyterlab/translation';
 import { describe, expect, it } from 'vitest';
 
 import { badge } from '../badge';
-import { age, basename, count, duration } from '../format';
+import { age, amount, basename, count, duration } from '../format';
 import { clusterGpus, sessionMark } from '../text';
 import { CLUSTER, SESSION } from './fake';
 
@@ -29,6 +29,17 @@ describe('numbers and times', () => {
     expect(age('2026-01-01T09:00:00Z', now, trans)).toBe('3 h ago');
     expect(age(null, now, trans)).toBe('');
     expect(age('nonsense', now, trans)).toBe('');
+  });
+
+  it.each([
+    [0, '0 B'],
+    [999, '999 B'],
+    [1000, '1.0 kB'],
+    [1234567, '1.2 MB'],
+    [8.6e9, '8.6 GB'],
+    [5e15, '5000.0 TB']
+  ])('writes %s bytes as %s', (bytes, text) => {
+    expect(amount(bytes)).toBe(text);
   });
 
   it('groups digits and cuts paths', () => {
@@ -91,21 +102,50 @@ describe('a run record as one line', () => {
     expect(badge({ state: 'lost', lines: 0, complete: false }, trans).facts).toEqual(['0 lines, not complete']);
   });
 
-  it('says what crossed, in short, and whole in the tooltip', () => {
+  it('says nothing yet of the time and lines of a cell that waits', () => {
+    const { mark, facts } = badge({ state: 'queued', session: 'train', lines: 0, complete: false, run_s: null }, trans);
+    expect(mark.word).toBe('waiting');
+    expect(facts).toEqual(['train']);
+  });
+
+  it('says what crossed, in short, and in full in the tooltip; what needs the user is in sight', () => {
     const names = {
-      text: 'sent x, y · back z',
+      text: 'sent x, y (1.2 MB) · back z · model as handle (MLP) · log stays here',
       sent: ['x', 'y'],
+      sent_bytes: 1234567,
       back: ['z'],
       handles: { model: 'MLP' },
       notes: ['log stays here']
     };
-    const { facts, tooltip } = badge({ state: 'done', names }, trans);
-    expect(facts).toEqual(['↑ 2 ↓ 1 1 handle ⚠']);
-    expect(tooltip).toContain('sent x, y · back z');
-    const odd = { text: 'a'.repeat(5000), sent: 'x', back: null, handles: [], notes: 3 };
-    const hostile = badge({ state: 'done', names: odd as never }, trans);
-    expect(hostile.facts).toEqual([]);
-    expect(hostile.tooltip).toHaveLength(1000);
+    const { facts, notes, tooltip } = badge({ state: 'done', names }, trans);
+    expect(facts).toEqual(['↑ 2 (1.2 MB) ↓ 1 · 1 handle']);
+    expect(notes).toEqual(['log stays here']);
+    expect(tooltip).toBe(names.text);
+    expect(badge({ names: { ...names, sent: [], back: [] } }, trans).facts).toEqual(['1 handle']);
+    expect(badge({ names: { sent: [], back: [], handles: {}, notes: [] } }, trans).facts).toEqual([]);
+  });
+
+  it.each([null, 7, 'text', [], { text: 7, sent: 'xy', sent_bytes: 'many', back: null, handles: ['x'], notes: 3 }])(
+    'survives names of another form: %j',
+    names => {
+      expect(badge({ names } as never, trans)).toMatchObject({ facts: [], notes: [], tooltip: '' });
+    }
+  );
+
+  it('leaves out facts of another form', () => {
+    const odd = { toString: 1 } as never;
+    const record = { session: odd, cluster: odd, node: odd, gpu: odd, why: odd, started: odd, ended: odd, state: odd };
+    expect(badge(record, trans)).toMatchObject({ facts: [], tooltip: '', mark: { word: 'unknown' } });
+  });
+
+  it('cuts what is too long, and counts what is too much', () => {
+    const long = 'a'.repeat(5000);
+    const names = { text: long, sent: Array(20000).fill(long), sent_bytes: -1, notes: [7, ...Array(9).fill(long)] };
+    const { facts, notes, tooltip } = badge({ names, session: long, why: long, gpu: {} as never }, trans);
+    expect(facts[0]).toHaveLength(200);
+    expect(facts.slice(1)).toEqual(['↑ 20\u202f000']);
+    expect(notes.map(note => note.length)).toEqual([300, 300, 300, 300, 'and 5 more'.length]);
+    expect(tooltip).toHaveLength(2001);
   });
 
   it('survives a record of a later version', () => {

@@ -156,6 +156,10 @@ describe('the badge', () => {
     });
     expect(widget.node.textContent).not.toContain('running');
     expect(widget.node.getAttribute('aria-label')).toBe('Remote run, done, local, 2.0 s, 2 lines complete');
+    await render({ state: 'done', names: { notes: ['<b>log</b> stays here'] } });
+    const note = widget.node.querySelector('.jp-RemoteGpu-badge-note');
+    expect(note?.textContent).toBe('<b>log</b> stays here');
+    expect(note?.children).toHaveLength(0);
     widget.dispose();
   });
 });
