@@ -91,6 +91,8 @@ def notebook(*setup: str, kernel_name: str = "python3") -> Iterator[Notebook]:
     """A notebook kernel that has run the `setup` cells."""
     book = Notebook(kernel_name)
     try:
+        if setup:
+            book.client.wait_for_ready(timeout=PATIENCE)  # a cell that comes before the subscription would wait for its idle in vain
         for cell in setup:
             book.run(cell)
         yield book
