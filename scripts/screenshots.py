@@ -21,6 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
+NOTEBOOK = ROOT / "examples" / "digits.ipynb"
 TOKEN = "for-these-pictures"
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
@@ -30,7 +31,7 @@ def lab(base: Path) -> Iterator[str]:
     """The address of a JupyterLab in folders of its own, with the example notebook in it."""
     files = base / "files"
     files.mkdir()
-    shutil.copy(ROOT / "examples" / "digits.ipynb", files)
+    shutil.copy(NOTEBOOK, files)
     settings = base / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
@@ -101,7 +102,9 @@ def run_until_the_last_but_one(page: Page) -> None:
              await commands.execute('notebook:run-all-above');
         }"""
     )
-    page.wait_for_function("() => document.querySelectorAll('.jp-RemoteGpu-badge[data-state=done]').length >= 4", timeout=120_000)
+    remote = NOTEBOOK.read_text().count('"%%remote_gpu')
+    done = "count => document.querySelectorAll('.jp-RemoteGpu-badge[data-state=done]').length >= count"
+    page.wait_for_function(done, arg=remote, timeout=120_000)
     page.wait_for_function(IDLE, timeout=60_000)
 
 
@@ -114,7 +117,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1360, "height": 900})
         open_notebook(page, address)
         run_until_the_last_but_one(page)
-        page.locator(".jp-RemoteGpu-badge").nth(1).scroll_into_view_if_needed()
+        page.locator(".jp-Cell", has=page.locator(".jp-RemoteGpu-badge")).first.evaluate("cell => cell.scrollIntoView({block: 'start'})")
         page.wait_for_timeout(3000)
         page.screenshot(path=str(IMAGES / "lab.png"))
         page.evaluate("async () => { await window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); }")
