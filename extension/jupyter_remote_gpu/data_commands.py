@@ -90,7 +90,7 @@ class DataCommand:
 
     async def wait(self) -> str:
         """Wait for the end of the command; returns what it said of its failure, "" when it did not fail."""
-        await self._listening
+        await asyncio.shield(self._listening)  # who waits may be cancelled; `aclose` still needs it
         status = await self._process.wait()
         said = self._said.decode(errors="replace").strip()
         return f"The command {self._name} ended with exit status {status}." + (f" It said: {said}" if said else "") if status else ""

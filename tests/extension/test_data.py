@@ -16,6 +16,7 @@ from tests.fakes.clusters import FakeCluster
 
 from jupyter_remote_gpu.clusters.base import CarriesData
 from jupyter_remote_gpu.clusters.local import LocalCluster
+from jupyter_remote_gpu.data_door import DataDoor, door_of
 from jupyter_remote_gpu.gateway import build
 from jupyter_remote_gpu.live import Terms
 from jupyter_remote_gpu.models import AllocationState
@@ -84,6 +85,20 @@ async def test_a_data_process_that_was_killed_is_opened_again(places):
         again = await asyncio.to_thread(transfers.put_missing, [memoryview(b"a" * 100_000), memoryview(b"b" * 100_000)])
         assert again[0] == first
         assert bytes(blobs.mapped(again[1], 100_000)) == b"b" * 100_000
+        transfers.close()
+
+
+async def test_a_door_that_closes_ends_the_streams_that_are_open(places):
+    async with gateway(places, local()) as parts:
+        session, attachment = await attached(parts)
+        other = Path(places.base) / "other.sock"
+        door = DataDoor(door_of(other), parts.sessions, parts.clusters, logging.getLogger("test"))
+        door.start()
+        transfers = Transfers(lambda: connect_data(other, session.id, attachment.id))
+        await asyncio.to_thread(transfers.put_missing, [memoryview(b"a" * 100_000)])
+        (command,) = door._streams.values()
+        await door.aclose()
+        assert command.ended
         transfers.close()
 
 
