@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTEST := .venv/bin/python -m pytest
+# More at once, and tests of real clusters run into their time limits; long files are begun first.
 WORKERS ?= 2
 # For example: make lab LAB_OPTIONS=--no-browser
 LAB_OPTIONS ?=
@@ -34,12 +35,12 @@ test: ## lint, unit tests, tests through real kernels, browser tests
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory lint
 	cd labextension && jlpm test
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --ignore tests/ui
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/ui
 	$(PYTEST) tests/ui
 
 test-quick: ## the Python tests that take no more than 10 s each, without a browser
 	@scripts/setup.sh python
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --ignore tests/ui -m "not slow"
+	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/ui -m "not slow"
 
 test-ui: ## the browser tests alone
 	@scripts/setup.sh test

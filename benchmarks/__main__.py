@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.report import Row, save, table
 
-CASES = ("cells", "capture", "names", "data", "starts", "memory", "widgets")
+CASES = ("cells", "capture", "names", "data", "starts", "memory", "widgets", "clusters", "far", "ways", "queues", "ranking", "snapshots")
 
 
 def main() -> None:

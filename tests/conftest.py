@@ -23,6 +23,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+
+pytest_plugins = ["tests.lab.plugin"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,7 +97,7 @@ def _told_to_end(places: Places) -> Iterator[int]:
             if content.get("kind") == "headless":
                 yield int(content["pid"])
     for pid, command in _processes_of(places).items():
-        if "zygote" in command:
+        if "zygote" in command or f" -M -N -f -S {places.folder}/m/" in command:  # a warm process, a login to a cluster
             yield pid
 
 

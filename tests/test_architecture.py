@@ -27,6 +27,7 @@ NODE_MAY_USE = {
     "remote_gpu.errors",
     "remote_gpu.folders",
     "remote_gpu.frames",
+    "remote_gpu.power",
     "remote_gpu.transfer.trees",
 }
 """What the node's half takes from the rest; these run on the node's Python too."""
@@ -37,7 +38,15 @@ NODE_NEEDS = {"IPython", "cloudpickle", "ipykernel", "jupyter_client", "matplotl
 NODE_MAY_MEET = {"jax", "numpy", "polars", "torch"}
 """Libraries of values: imported within the function that builds such a value, never when a module is loaded."""
 
-EXTENSION_MAY_USE = NODE_MAY_USE | {"remote_gpu", "remote_gpu.discovery", "remote_gpu.gateway", "remote_gpu.streams"}
+EXTENSION_MAY_USE = NODE_MAY_USE | {
+    "remote_gpu",
+    "remote_gpu.discovery",
+    "remote_gpu.gateway",
+    "remote_gpu.gateway_infos",
+    "remote_gpu.resources",
+    "remote_gpu.selection_text",
+    "remote_gpu.streams",
+}
 """What the server's half takes from the light one. Of the package itself: its version."""
 
 

@@ -46,7 +46,7 @@ def adopt(app: RemoteGpuApp) -> None:
     if parts is None or server is None:
         return
     try:
-        write_kernelspecs(parts.settings.clusters)
+        write_kernelspecs(parts.clusters)
     except RemoteGpuError as error:
         app.log.warning("%s", error)
     if not isinstance(server.kernel_manager, AsyncMappingKernelManager):

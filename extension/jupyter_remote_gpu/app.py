@@ -87,6 +87,7 @@ class RemoteGpuApp(ExtensionApp):
         self._http = HTTPServer(server.web_app, max_body_size=server.max_body_size, max_buffer_size=server.max_buffer_size)
         server.io_loop.add_callback(self._http.add_socket, listener)
         server.io_loop.add_callback(parts.data.start)
+        server.io_loop.add_callback(parts.sessions.take_up)
         self._runtime_file = discovery.announce(
             socket_path=parts.socket, secret=parts.secret, kind=parts.kind, version=__version__, choices=parts.choices.file
         )

@@ -12,22 +12,27 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from jupyter_remote_gpu import __version__
+from jupyter_remote_gpu.cluster_file import ClusterFile
 from jupyter_remote_gpu.settings import RemoteGpu, Settings
 from remote_gpu.discovery import GATEWAY_VARIABLE, find_gateway, find_or_start_gateway, runtime_folder
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.folders import MAX_SOCKET_PATH, node_folder
-from remote_gpu.gateway import Gateway
+from remote_gpu.gateway import Gateway, LoginInfo
 
 __all__ = ["Finding", "Verdict", "examine"]
 
 _ENOUGH_SPACE = 200 << 20  # bytes; journals and blobs live in the folder
 _ROOM = 40  # bytes that names below the base folder need in a socket's path
+_QUICK = 10  # seconds for a program to say its version
+_SOON = 7200  # seconds before a certificate ends
 _PYTHON_TIME = 60  # seconds for the node's Python to import ipykernel, on a cold disk
 
 
@@ -58,6 +63,8 @@ def examine() -> Iterator[Finding]:
         _kernelspec,
         _folders,
         _clusters_python,
+        _ssh,
+        _your_clusters,
         _gateway,
     ]
     for check in checks:
@@ -159,6 +166,35 @@ def _clusters_python() -> Iterator[Finding]:
     yield Finding(what, Verdict.GOOD, f"{python} ({version}) with ipykernel {kernel}")
 
 
+def _ssh() -> Iterator[Finding]:
+    try:
+        done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=_QUICK, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding(
+            "ssh", Verdict.WARNING, f"it does not run: {error}", "Install the OpenSSH client; clusters on other machines need it."
+        )
+        return
+    yield Finding("ssh", Verdict.GOOD, (done.stderr or done.stdout).strip().partition(",")[0])
+
+
+def _your_clusters() -> Iterator[Finding]:
+    settings = _settings()
+    if not settings.own_clusters:
+        yield Finding("your clusters", Verdict.GOOD, "a setting allows none (RemoteGpu.own_clusters)")
+        return
+    file = ClusterFile(settings.clusters_file)
+    if file.problem is not None:
+        yield Finding("your clusters", Verdict.BAD, file.problem.message, file.problem.hint)
+        return
+    hidden = sorted(set(file.clusters) & set(settings.clusters))
+    names = ", ".join(file.clusters) or "none yet"
+    if hidden:
+        mend = f"Rename {hidden[0]} there: the Jupyter server's configuration has a cluster of that name, which counts."
+        yield Finding("your clusters", Verdict.WARNING, f"{names} (in {file.path}), of which {', '.join(hidden)} cannot be used", mend)
+        return
+    yield Finding("your clusters", Verdict.GOOD, f"{names} (in {file.path})")
+
+
 def _gateway() -> Iterator[Finding]:
     named = os.environ.get(GATEWAY_VARIABLE)
     was_there = find_gateway() is not None
@@ -166,7 +202,7 @@ def _gateway() -> Iterator[Finding]:
         yield Finding("gateway", Verdict.WARNING, f"the one that {GATEWAY_VARIABLE} names is gone", "Start the Jupyter server again.")
     record = find_or_start_gateway()
     with Gateway(record) as gateway:
-        info, clusters = gateway.info(), gateway.clusters()
+        info, clusters, logins = gateway.info(), gateway.clusters(), gateway.logins()
     how = "runs" if was_there else "started"
     yield Finding("gateway", Verdict.GOOD, f"{how} as process {record.pid} ({info.kind}), version {info.version}")
     if info.version != __version__:
@@ -175,3 +211,17 @@ def _gateway() -> Iterator[Finding]:
     for cluster in clusters:
         verdict = Verdict.BAD if cluster.state == "unreachable" else Verdict.GOOD
         yield Finding(f"cluster {cluster.name}", verdict, ": ".join(filter(None, (cluster.label or cluster.state, cluster.detail))))
+    for login in logins:
+        yield from _login(login)
+
+
+def _login(login: LoginInfo) -> Iterator[Finding]:
+    """What the user has to do for a host, now or soon."""
+    what, again = f"login {login.host}", f"`jupyter remote-gpu login {login.host}` asks you."
+    if login.state == "refused":
+        yield Finding(what, Verdict.WARNING, login.detail or "it was refused", again)
+    elif login.expires and (left := datetime.fromisoformat(login.expires).timestamp() - time.time()) < _SOON:
+        when = "has ended" if left < 0 else f"ends in {int(left // 60)} min"
+        yield Finding(what, Verdict.WARNING, f"your SSH certificate {when}", "Renew it as your site says; sessions go on meanwhile.")
+    elif login.state == "in":
+        yield Finding(what, Verdict.GOOD, "works")

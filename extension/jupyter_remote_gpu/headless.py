@@ -37,6 +37,9 @@ def serve(arguments: Sequence[str] = (), *, idle: float, lock: int | None = None
         raise StartFailed(
             f"A gateway runs already{f' as process {other.pid}' if other else ''}.", hint="One is enough for all your notebooks."
         )
+    # jsonschema takes this one if it is there, for a check of IRIs that nothing here has; its import builds a grammar, for longer than
+    # all of the rest of the start together.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from jupyter_remote_gpu.headless_server import run
 
     try:

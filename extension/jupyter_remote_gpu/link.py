@@ -17,6 +17,8 @@ from typing import Any
 
 from jupyter_remote_gpu.backoff import Backoff
 from jupyter_remote_gpu.calls import Calls
+from jupyter_remote_gpu.decision import Decision
+from jupyter_remote_gpu.keepalive import KeepAlive
 from jupyter_remote_gpu.lanes import Deliver, LinkAttachment, Table
 from jupyter_remote_gpu.models import LinkState
 from remote_gpu import errors
@@ -33,9 +35,7 @@ _LAST_WORDS = 1.0  # seconds that a detaching client's messages have to leave, a
 
 
 class Link:
-    """A session's resumable link.
-
-    `open_stream` gives a new stream or raises `RemoteGpuError`. `on_event` gets each EVENT, `on_state` each change of
+    """A session's resumable link. `open_stream` gives a new stream or raises `RemoteGpuError`. `on_event` gets each EVENT, `on_state` each change of
     `state` with the reason in words. `ping_after` and `give_up_after` are seconds of silence, ours and the node's.
     """
 
@@ -56,8 +56,7 @@ class Link:
         self._on_event = on_event
         self._on_state = on_state
         self._backoff = backoff or Backoff()
-        self._ping_after = ping_after
-        self._give_up_after = give_up_after
+        self._alive = KeepAlive(ping_after, give_up_after)
         self._attachments = Table()
         self._calls = Calls()
         self._urgent: deque[Frame] = deque()
@@ -67,10 +66,15 @@ class Link:
         self._again = asyncio.Event()
         self._ack_timer: asyncio.TimerHandle | None = None
         self._problem: RemoteGpuError | None = None
+        self._decision = Decision()
         self._waits = self._backoff.waits()
         self._fruitful = self._closing = False
-        self._sent = self._heard = 0.0
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waits_for_login(self) -> bool:
+        """Whether it is LOST because a login was refused: once that works, everything goes on."""
+        return self.state is LinkState.LOST and isinstance(self._problem, errors.AccessRefused)
 
     async def start(self) -> None:
         """Connect; raises the first attempt's failure. From then on the link keeps itself connected."""
@@ -139,6 +143,11 @@ class Link:
         """Try now: ends the present wait, and takes up a LOST link again. The caller knows that something changed."""
         self._again.set()
 
+    async def take_up(self) -> None:
+        """Try a LOST link again, and return once that is decided; raises why it is still not connected."""
+        self.reconnect()
+        await self._decision.wait()
+
     async def aclose(self) -> None:
         """Give up the stream and everything that waits; the session goes on. Idempotent."""
         self._closing = True
@@ -177,6 +186,7 @@ class Link:
                 self._problem = problem
                 return None
             except RemoteGpuError as problem:
+                self._decision.make(problem)
                 self._on_state(self.state, str(problem))
             else:
                 self._on_connected()
@@ -189,7 +199,7 @@ class Link:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(stream))
                 group.create_task(self._write(stream))
-                group.create_task(self._keep_alive())
+                group.create_task(self._alive.watch(self._put))
         except* RemoteGpuError as failures:
             problem = next(each for each in failures.exceptions if isinstance(each, RemoteGpuError))
         finally:
@@ -202,13 +212,14 @@ class Link:
     def _on_connected(self) -> None:
         self._problem = None
         self._fruitful = False
-        self._sent = self._heard = asyncio.get_running_loop().time()
+        self._alive.begin()
         self._assembler.clear()
         self._urgent.clear()
         self._urgent.extend(self._attachments.hello())
         self._urgent.extend(self._calls.frames())
         self._wake.set()
         self._set_state(LinkState.CONNECTED, "")
+        self._decision.make(None)
 
     def _lose(self, problem: RemoteGpuError) -> None:
         self._problem = problem
@@ -216,6 +227,7 @@ class Link:
         self._fail(problem)
 
     def _fail(self, problem: RemoteGpuError) -> None:
+        self._decision.make(problem)
         self._calls.fail(problem)
         self._attachments.end(problem)
 
@@ -233,9 +245,8 @@ class Link:
     # One stream
 
     async def _read(self, stream: FrameStream) -> None:
-        clock = asyncio.get_running_loop().time
         while frames := await stream.receive():
-            self._heard = clock()
+            self._alive.heard()
             try:
                 for frame in frames:
                     if frame.kind is Kind.DATA:
@@ -247,7 +258,6 @@ class Link:
         raise LinkProblem("The stream to the node ended.")
 
     async def _write(self, stream: FrameStream) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
             frames = self._next_frames()
             if frames:
@@ -256,22 +266,11 @@ class Link:
                 except LinkProblem:
                     await asyncio.sleep(_LAST_WORDS)  # the reader ends first, with what the node said before it went
                     raise
-                self._sent = clock()
+                self._alive.sent()
                 continue
             self._idle.set()
             self._wake.clear()
             await self._wake.wait()
-
-    async def _keep_alive(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            now = clock()
-            if now - self._heard >= self._give_up_after:
-                raise LinkProblem(f"The node was silent for {self._give_up_after:g} s.")
-            if now - self._sent >= self._ping_after:
-                self._sent = now
-                self._put(Frame(Kind.PING))
-            await asyncio.sleep(min(self._sent + self._ping_after, self._heard + self._give_up_after) - now)
 
     def _next_frames(self) -> list[Frame]:
         frames = [*self._urgent, *self._attachments.acks()]

@@ -76,6 +76,8 @@ class Live:
     open_stream: Callable[[], Awaitable[FrameStream]]
     changed: Callable[[], None]
     """Called after each change of `state` or `kernel`."""
+    described: Callable[[Mapping[str, Any]], None]
+    """Called with what the supervisor says of where it runs, at each connection."""
     unused: Callable[[str], None]
     """Called with an attachment that nobody was behind for `grace` seconds."""
     grace: float = 60.0
@@ -88,13 +90,21 @@ class Live:
     async def link(self) -> Link:
         """The link, connected; opened by the first who asks, shared by all. Raises what its first attempt raises.
 
-        A link that gave up (a login was refused, say) is opened anew: whoever asks knows that something changed.
+        A link that gave up is opened anew, or taken up where a login was refused: its fronts then go on where they were.
         """
         task = self._connecting
         lost = task.result() if task is not None and task.done() and not _has_failed(task) else None
+        if lost is not None and lost.waits_for_login:
+            await lost.take_up()
+            return lost
         if task is None or _has_failed(task) or (lost is not None and lost.state is LinkState.LOST):
             task = self._connecting = asyncio.create_task(self._connect(lost), name=f"link of {self.session}")
         return await asyncio.shield(task)
+
+    def retry(self) -> None:
+        """Connect again now, if there is a link that waits: a login works again, say."""
+        if self._connecting is not None and self._connecting.done() and not _has_failed(self._connecting):
+            self._connecting.result().reconnect()
 
     async def attach(self, identity: str, terms: Terms) -> Attachment:
         """Open a front for one client; one that this gateway has under that id is closed first."""
@@ -165,6 +175,12 @@ class Live:
         await self.aclose()
         return said
 
+    async def end(self, problem: RemoteGpuError) -> None:
+        """The session is over: tell the clients why, and close."""
+        for attachment in self.attachments.values():
+            attachment.front.bye(problem)
+        await self.aclose()
+
     async def aclose(self, *, keep: bool = False) -> None:
         """Detach every front and close the link; the session goes on. With `keep`, the next gateway finds the fronts of kernels."""
         if self._connecting is not None and not self._connecting.done():
@@ -196,9 +212,12 @@ class Live:
         return link
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
+        about = {name: value for name, value in event.items() if name != "event"}
         if event.get("event", "kernel") == "kernel":
-            self.kernel = {name: value for name, value in event.items() if name != "event"}
+            self.kernel = about
             self.changed()
+        elif event["event"] == "session":
+            self.described(about)
 
     def _on_state(self, state: LinkState, detail: str) -> None:
         self.state, self.detail = state, detail

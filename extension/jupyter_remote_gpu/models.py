@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NewType
+from zlib import crc32
 
 __all__ = [
+    "GONE",
     "Allocation",
     "AllocationState",
     "ClusterKind",
-    "ClusterSnapshot",
-    "ClusterState",
+    "Found",
     "Gpu",
     "KernelLaunch",
     "LinkState",
-    "Pool",
     "ResourceRequest",
     "Role",
     "Session",
@@ -29,6 +29,9 @@ __all__ = [
     "gpu_label",
     "iso",
 ]
+
+GONE = "Its supervisor has ended."
+"""All that a cluster can say of a session which is not there any more, when nobody has told why."""
 
 SessionId = NewType("SessionId", str)
 """Ten characters of [a-z0-9]; also the name of the session's folder on the node."""
@@ -41,14 +44,6 @@ class ClusterKind(StrEnum):
     SSH = "ssh"
     SLURM = "slurm"
     SITE = "site"
-
-
-class ClusterState(StrEnum):
-    """What the gateway knows of a cluster now."""
-
-    READY = "ready"
-    CHECKING = "checking"
-    UNREACHABLE = "unreachable"
 
 
 class AllocationState(StrEnum):
@@ -91,53 +86,25 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class ResourceRequest:
-    """What is asked for. `gpus` None: what the cluster gives by default; memory in MiB; `time` in seconds, 0 = its default."""
+    """What is asked for, on each of `nodes` nodes. Memory in MiB, `time` in seconds; 0, None and "" leave it to the cluster.
+
+    From `partition` on, the words are a scheduler's own (sbatch(1)); a cluster without one ignores them.
+    """
 
     gpus: int | None = None
     gpu_model: str = ""
+    gpu_memory_mb: int = 0
+    """The least memory that each GPU must have."""
+    cpus: int = 0
     memory_mb: int = 0
     time: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """The like nodes of a cluster. `accelerator` is the API: "cuda", "rocm", … or "" without a GPU; memory in MiB."""
-
-    name: str
-    gpu_model: str = ""
-    gpu_memory_mb: int = 0
-    gpus_total: int = 0
-    gpus_free: int = 0
-    gpus_per_node: int = 0
-    cpu_arch: str = ""
-    accelerator: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterSnapshot:
-    """What a cluster looked like at `updated` (seconds since the epoch; 0 = never seen)."""
-
-    name: str
-    kind: str
-    state: ClusterState = ClusterState.CHECKING
-    detail: str = ""
-    pools: tuple[Pool, ...] = ()
-    updated: float = 0.0
-
-    def json(self) -> dict[str, Any]:
-        """The `Cluster` of the REST API."""
-        models = [pool.gpu_model for pool in self.pools for _ in range(pool.gpus_total)]
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "state": self.state,
-            "detail": self.detail,
-            "pools": [asdict(pool) for pool in self.pools],
-            "gpus_total": sum(pool.gpus_total for pool in self.pools),
-            "gpus_free": sum(pool.gpus_free for pool in self.pools),
-            "label": gpu_label(models) if self.state is ClusterState.READY else self.state,
-            "updated": iso(self.updated or None),
-        }
+    nodes: int = 0
+    exclusive: bool = False
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +112,7 @@ class KernelLaunch:
     """What a cluster needs to start a session's supervisor. Timeouts in seconds (0 = never), `journal_limit` in bytes."""
 
     session: SessionId
+    name: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     idle_timeout: int = 0
@@ -173,6 +141,8 @@ class Allocation:
     python: str = ""
     arch: str = ""
     warm: bool = False
+    ends: float = 0.0
+    """When its time is over, in seconds since the epoch; 0 = never, or not known."""
     detail: str = ""
 
     def json(self) -> dict[str, Any]:
@@ -186,6 +156,14 @@ class Allocation:
         gpus = tuple(Gpu(str(gpu["name"]), int(gpu["memory_mb"])) for gpu in known.pop("gpus", ()))
         state = AllocationState(known.pop("state", AllocationState.PENDING))
         return cls(**known, state=state, gpus=gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A session that a cluster knows of: what was granted to it, and the name that its gateway gave it ("" = not known)."""
+
+    allocation: Allocation
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +183,16 @@ class Session:
     started: float | None = None
     ended: float | None = None
     why: str = ""
+    decision: str = ""
+    """The selection that chose its cluster, if one did."""
     problem: Mapping[str, Any] | None = None
     gateway: int = 0
     """The process that started it, and that alone drives it while it is pending."""
     link: LinkState = LinkState.LOST
     kernel: Mapping[str, Any] | None = None
     attachments: int = 0
+    prompts: tuple[Mapping[str, Any], ...] = ()
+    """What the login to its cluster asks the user now; until that is answered, nothing goes on."""
     trust: bool = False
     """Whether the configuration of its cluster lets its node run code in the notebook."""
 
@@ -223,6 +205,12 @@ class Session:
     def detail(self) -> str:
         """A few words on the state: the place in the queue, or why it ended."""
         return self.allocation.detail
+
+    @property
+    def stamp(self) -> str:
+        """Changes with all that somebody who waits for the session wants to see."""
+        seen = (self.state, self.detail, self.link, tuple(str(prompt["id"]) for prompt in self.prompts))
+        return f"{crc32(repr(seen).encode()):08x}"
 
     def json(self) -> dict[str, Any]:
         """The `Session` of the REST API."""
@@ -250,8 +238,12 @@ class Session:
             "folder": grant.folder,
             "log_hint": f"%remote_gpu logs {self.name}",
             "why": self.why,
+            "decision": self.decision,
             "problem": dict(self.problem) if self.problem is not None else None,
             "attachments": self.attachments,
+            "ends": iso(grant.ends or None),
+            "prompts": [dict(prompt) for prompt in self.prompts],
+            "stamp": self.stamp,
             "trust": self.trust,
         }
 

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -91,9 +92,18 @@ class RemoteGpuProvisioner(KernelProvisionerBase):
             found = await self._ask(lambda gateway: gateway.session(self.session))
         else:
             found = await self._ask(lambda gateway: gateway.start_session(wait=self.start_timeout, **wanted), start=True)
+            found = await self._until_it_runs(found)
         self.owner = not self.session
         _check_running(found, self.start_timeout)
         self.take(found, await self._ask(lambda gateway: self._attach(gateway, found.id), start=True))
+
+    async def _until_it_runs(self, found: SessionInfo) -> SessionInfo:
+        """A start answers early when its login asks something, which the panel or a terminal shows; wait on, to the end of the time."""
+        deadline = time.monotonic() + self.start_timeout
+        while found.state.lower() == "pending" and (left := deadline - time.monotonic()) > 0:
+            known = found
+            found = await self._ask(lambda gateway: gateway.session(known.id, wait=left, seen="pending"))  # noqa: B023  awaited at once
+        return found
 
     def _attach(self, gateway: Gateway, session: str) -> AttachmentInfo:
         role = "owner" if self.owner else "editor"  # an editor's shutdown_request is refused: who joined ends nothing
@@ -224,6 +234,11 @@ def _check_running(found: SessionInfo, waited: float) -> None:
     if found.over:
         message = f"The remote session {found.name} did not start on {found.cluster}: {found.detail or found.state}."
         raise StartFailed(message, hint=f"`jupyter remote-gpu logs {found.name}` has more.")
+    if found.state.lower() != "running" and found.prompts:
+        message = f"The login to {found.cluster} asks something, and nobody answered within {waited:g} s."
+        raise StartTimedOut(
+            message, hint=f"Log in with `jupyter remote-gpu login {found.cluster}` or `%remote_gpu login`, then start the kernel again."
+        )
     if found.state.lower() != "running":
         message = f"The cluster {found.cluster} did not start the kernel within {waited:g} s: {found.detail or 'it is in the queue'}."
         raise StartTimedOut(

@@ -1,4 +1,4 @@
-"""What must survive the gateway: sessions, allocations, waits, choices, and the kernels that a server shows.
+"""What must survive the gateway: sessions, allocations, choices, and the kernels that a server shows (for requests and decisions see `remembered`).
 
 One SQLite file per user, shared by that user's gateways (a Jupyter server and a headless one). It lies in the home folder,
 which may be on a network file system, so the journal mode is the classic one: WAL needs shared memory between its users.
@@ -10,43 +10,19 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jupyter_remote_gpu.models import Allocation, AllocationState, ResourceRequest, Session, SessionId
+from jupyter_remote_gpu.registry_tables import LIVE, SCHEMA, make_tables
 from remote_gpu.errors import NameTaken, NotWritable
 from remote_gpu.folders import private_folder
 
 __all__ = ["NotebookRow", "Registry", "ServerKernelRow"]
 
-SCHEMA = 1
-"""The version of the tables below, kept in SQLite's `user_version`."""
-
-_LIVE = "state IN ('pending', 'running')"
-_TABLES = f"""
-CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, cluster TEXT NOT NULL, kernel_id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
-    notebook TEXT NOT NULL, is_default INTEGER NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
-    why TEXT NOT NULL, problem TEXT, gateway INTEGER NOT NULL, gateway_start INTEGER NOT NULL, request TEXT NOT NULL,
-    state TEXT NOT NULL, allocation TEXT NOT NULL
-);
-CREATE UNIQUE INDEX live_names ON sessions (name) WHERE {_LIVE};
-CREATE UNIQUE INDEX live_defaults ON sessions (notebook, cluster) WHERE is_default AND {_LIVE};
-CREATE TABLE waits (
-    cluster TEXT NOT NULL, request TEXT NOT NULL, asked REAL NOT NULL, started REAL NOT NULL
-);
-CREATE TABLE choices (notebook TEXT PRIMARY KEY, cluster TEXT NOT NULL, updated REAL NOT NULL);
-CREATE TABLE server_kernels (
-    kernel_id TEXT PRIMARY KEY, session TEXT NOT NULL, kernel_name TEXT NOT NULL, root TEXT NOT NULL,
-    gateway INTEGER NOT NULL, gateway_start INTEGER NOT NULL, detail TEXT NOT NULL
-);
-CREATE TABLE notebook_sessions (
-    id TEXT PRIMARY KEY, kernel_id TEXT NOT NULL, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL
-);
-"""
 _RECORD = (
     "UPDATE sessions SET allocation = ?, state = ?, started = CASE WHEN ? THEN coalesce(started, ?) ELSE started END,"
     " ended = CASE WHEN ? THEN ? ELSE ended END, problem = coalesce(?, problem) WHERE id = ? AND state IN ('pending', 'running')"
@@ -87,12 +63,12 @@ class NotebookRow:
 class Registry:
     """The registry's file, open. Its times are seconds since the epoch."""
 
-    def __init__(self, folder: Path, *, trusted: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path, *, trusted: Container[str] = ()) -> None:
         """Open (and make, mode 0600) ``registry.db`` in `folder`; raises `NotWritable` when that cannot be.
 
         `trusted` are the clusters whose configuration says ``trust``. It is not kept in the file: trust that is taken back is gone.
         """
-        self._trusted = frozenset(trusted)
+        self._trusted = trusted
         self.path = private_folder(folder) / "registry.db"
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
@@ -111,18 +87,17 @@ class Registry:
         self._base.close()
 
     def _migrate(self) -> None:
-        with self._change() as base:
+        with self.change() as base:
             version = int(base.execute("PRAGMA user_version").fetchone()[0])
             if version > SCHEMA:
                 message = f"The registry {self.path} was written by a newer version of jupyter-remote-gpu."
                 raise NotWritable(message, hint="Upgrade this one, or set RemoteGpu.data_folder to another folder.")
-            if version == 0:
-                for statement in _TABLES.split(";"):
-                    base.execute(statement)
-                base.execute(f"PRAGMA user_version = {SCHEMA}")
+            if version < SCHEMA:
+                make_tables(base, version)
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, with the lock from its beginning. Raises `NotWritable`, and sqlite3's `IntegrityError` as it is."""
         try:
             self._base.execute("BEGIN IMMEDIATE")  # the lock comes first: two gateways cannot both have read the old state
             try:
@@ -138,7 +113,8 @@ class Registry:
             hint = _DAMAGED if _is_damage(error) else "Is the disk full, or does another program hold the file?"
             raise NotWritable(message, hint=hint) from error
 
-    def _all(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """What a query finds. Raises `NotWritable` when the file cannot be read."""
         try:
             return self._base.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -167,12 +143,13 @@ class Registry:
             "request": json.dumps({name: getattr(request, name) for name in request.__slots__}),
             "state": session.state,
             "allocation": json.dumps(session.allocation.json()),
+            "decision": session.decision,
         }
         marks = ", ".join(f":{name}" for name in values)
         try:
-            with self._change() as base:
+            with self.change() as base:
                 base.execute(f"INSERT INTO sessions ({', '.join(values)}) VALUES ({marks})", values)  # noqa: S608  our own names
-                base.execute(f"DELETE FROM sessions WHERE NOT {_LIVE} AND ended < ?", [session.created - _KEEP_ENDED])  # noqa: S608
+                base.execute(f"DELETE FROM sessions WHERE NOT {LIVE} AND ended < ?", [session.created - _KEEP_ENDED])  # noqa: S608
         except sqlite3.IntegrityError as error:
             message = f"There is a remote session {session.name!r} already."
             raise NameTaken(message, hint="Choose another name, or stop it first.") from error
@@ -180,7 +157,7 @@ class Registry:
     def record(self, allocation: Allocation, *, now: float, problem: Mapping[str, Any] | None = None) -> bool:
         """Write what is known of a session's allocation; False when the session is over already: it stays over."""
         running, over = allocation.state is AllocationState.RUNNING, allocation.state.over
-        with self._change() as base:
+        with self.change() as base:
             done = base.execute(
                 _RECORD,
                 [
@@ -198,13 +175,13 @@ class Registry:
 
     def explain(self, session: SessionId, why: str) -> None:
         """Write the sentence that says why the session is where it is."""
-        with self._change() as base:
+        with self.change() as base:
             base.execute("UPDATE sessions SET why = ? WHERE id = ?", [why, session])
 
     def session(self, key: str) -> Session | None:
         """The session with that id or kernel id, or the live one of that name, or the last that had it."""
-        order = f"ORDER BY id = ?1 DESC, kernel_id = ?1 DESC, {_LIVE} DESC, created DESC LIMIT 1"
-        rows = self._all(f"SELECT * FROM sessions WHERE id = ?1 OR kernel_id = ?1 OR name = ?1 {order}", [key])  # noqa: S608
+        order = f"ORDER BY id = ?1 DESC, kernel_id = ?1 DESC, {LIVE} DESC, created DESC LIMIT 1"
+        rows = self.rows(f"SELECT * FROM sessions WHERE id = ?1 OR kernel_id = ?1 OR name = ?1 {order}", [key])  # noqa: S608
         return self._session(rows[0]) if rows else None
 
     def _session(self, row: sqlite3.Row) -> Session:
@@ -223,51 +200,46 @@ class Registry:
             why=row["why"],
             problem=json.loads(row["problem"]) if row["problem"] else None,
             gateway=row["gateway"],
+            decision=row["decision"],
             trust=row["cluster"] in self._trusted,
         )
 
     def default_session(self, notebook: str, cluster: str | None = None) -> Session | None:
         """The live session that `notebook` gets without asking for one by name, on `cluster` or (None) on any."""
-        query = f"SELECT * FROM sessions WHERE is_default AND notebook = ?1 AND (?2 IS NULL OR cluster = ?2) AND {_LIVE}"  # noqa: S608
-        rows = self._all(f"{query} ORDER BY created DESC LIMIT 1", [notebook, cluster])
+        query = f"SELECT * FROM sessions WHERE is_default AND notebook = ?1 AND (?2 IS NULL OR cluster = ?2) AND {LIVE}"  # noqa: S608
+        rows = self.rows(f"{query} ORDER BY created DESC LIMIT 1", [notebook, cluster])
         return self._session(rows[0]) if rows else None
 
     def sessions(self, *, since: float | None = None) -> list[Session]:
         """The live sessions, and those that ended after `since`; the oldest first."""
-        query = f"SELECT * FROM sessions WHERE {_LIVE} OR ended > ? ORDER BY created"  # noqa: S608
-        return [self._session(row) for row in self._all(query, [float("inf") if since is None else since])]
+        query = f"SELECT * FROM sessions WHERE {LIVE} OR ended > ? ORDER BY created"  # noqa: S608
+        return [self._session(row) for row in self.rows(query, [float("inf") if since is None else since])]
+
+    def take_over(self, session: SessionId, old: tuple[int, int], new: tuple[int, int]) -> bool:
+        """Make `new` the gateway (pid, start time) that drives a pending session; False when `old` is not the one any more."""
+        change = (
+            "UPDATE sessions SET gateway = ?, gateway_start = ? WHERE id = ? AND gateway = ? AND gateway_start = ? AND state = 'pending'"
+        )
+        with self.change() as base:
+            return base.execute(change, [*new, session, *old]).rowcount > 0
 
     def gateway_of(self, session: SessionId) -> tuple[int, int]:
         """(pid, start time) of the gateway that started a session; (0, 0) when there is no such session."""
-        rows = self._all("SELECT gateway, gateway_start FROM sessions WHERE id = ?", [session])
+        rows = self.rows("SELECT gateway, gateway_start FROM sessions WHERE id = ?", [session])
         return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
-
-    # history of waits
-
-    def add_wait(self, cluster: str, request: ResourceRequest, asked: float, started: float) -> None:
-        """Remember how long a request waited on a cluster."""
-        value = json.dumps({name: getattr(request, name) for name in request.__slots__})
-        with self._change() as base:
-            base.execute("INSERT INTO waits VALUES (?, ?, ?, ?)", [cluster, value, asked, started])
-            base.execute("DELETE FROM waits WHERE asked < ?", [started - 90 * 86400])
-
-    def waits(self, cluster: str, *, limit: int = 200) -> list[tuple[float, float]]:
-        """(asked, started) of the last requests on a cluster, the newest first."""
-        rows = self._all("SELECT asked, started FROM waits WHERE cluster = ? ORDER BY asked DESC LIMIT ?", [cluster, limit])
-        return [(float(row[0]), float(row[1])) for row in rows]
 
     # choices
 
     def choose(self, notebook: str, cluster: str, now: float) -> None:
         """Remember the user's choice for a notebook; "auto" forgets it."""
-        with self._change() as base:
+        with self.change() as base:
             base.execute("DELETE FROM choices WHERE notebook = ?", [notebook])
             if cluster != "auto":
                 base.execute("INSERT INTO choices VALUES (?, ?, ?)", [notebook, cluster, now])
 
     def choice(self, notebook: str) -> str:
         """The cluster chosen for a notebook, else "auto"."""
-        rows = self._all("SELECT cluster FROM choices WHERE notebook = ?", [notebook])
+        rows = self.rows("SELECT cluster FROM choices WHERE notebook = ?", [notebook])
         return str(rows[0][0]) if rows else "auto"
 
     # what a server lists, for the next server to list again
@@ -275,32 +247,32 @@ class Registry:
     def save_server_kernel(self, row: ServerKernelRow) -> None:
         """Remember (or replace) a kernel of a server."""
         values = [row.kernel_id, row.session, row.kernel_name, row.root, row.gateway, row.gateway_start, json.dumps(dict(row.detail))]
-        with self._change() as base:
+        with self.change() as base:
             base.execute("INSERT OR REPLACE INTO server_kernels VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def server_kernels(self) -> list[ServerKernelRow]:
         """Every server's kernels."""
-        return [ServerKernelRow(**{**dict(row), "detail": json.loads(row["detail"])}) for row in self._all("SELECT * FROM server_kernels")]
+        return [ServerKernelRow(**{**dict(row), "detail": json.loads(row["detail"])}) for row in self.rows("SELECT * FROM server_kernels")]
 
     def forget_server_kernel(self, kernel_id: str) -> None:
         """Forget a kernel and the notebook sessions that use it."""
-        with self._change() as base:
+        with self.change() as base:
             base.execute("DELETE FROM server_kernels WHERE kernel_id = ?", [kernel_id])
             base.execute("DELETE FROM notebook_sessions WHERE kernel_id = ?", [kernel_id])
 
     def save_notebook(self, row: NotebookRow) -> None:
         """Remember (or replace) a notebook session."""
-        with self._change() as base:
+        with self.change() as base:
             values = [row.id, row.kernel_id, row.path, row.name, row.type]
             base.execute("INSERT OR REPLACE INTO notebook_sessions VALUES (?, ?, ?, ?, ?)", values)
 
     def notebooks(self) -> list[NotebookRow]:
         """Every remembered notebook session."""
-        return [NotebookRow(*row) for row in self._all("SELECT id, kernel_id, path, name, type FROM notebook_sessions")]
+        return [NotebookRow(*row) for row in self.rows("SELECT id, kernel_id, path, name, type FROM notebook_sessions")]
 
     def forget_notebook(self, identity: str) -> None:
         """Forget a notebook session."""
-        with self._change() as base:
+        with self.change() as base:
             base.execute("DELETE FROM notebook_sessions WHERE id = ?", [identity])
 
 

@@ -16,15 +16,18 @@ from typing import Any
 
 from jupyter_remote_gpu.choices import AUTO, Choices
 from jupyter_remote_gpu.clusters import Clusters
+from jupyter_remote_gpu.clusters.base import Scheduled
+from jupyter_remote_gpu.clusters.logins import Logins
 from jupyter_remote_gpu.launches import Launches, random_id
 from jupyter_remote_gpu.live import Attachment, Live, Terms
-from jupyter_remote_gpu.models import Allocation, AllocationState, LinkState, Session, SessionId
+from jupyter_remote_gpu.models import AllocationState, LinkState, Session, SessionId
 from jupyter_remote_gpu.naming import check_name, default_name
 from jupyter_remote_gpu.registry import Registry
+from jupyter_remote_gpu.selecting import Selecting
 from jupyter_remote_gpu.settings import Settings
-from jupyter_remote_gpu.snapshots import Snapshots
+from jupyter_remote_gpu.watching import Watch
 from jupyter_remote_gpu.wishes import Wish, check_reuse, raise_if_over
-from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, StartTimedOut, UnknownSession
+from remote_gpu.errors import LinkProblem, NameTaken, RemoteGpuError, StartTimedOut, UnknownSession, UsageProblem
 
 __all__ = ["Sessions"]
 
@@ -40,10 +43,11 @@ class Sessions:
         self,
         registry: Registry,
         clusters: Clusters,
-        snapshots: Snapshots,
+        selecting: Selecting,
         choices: Choices,
         settings: Settings,
         *,
+        logins: Logins,
         log: logging.Logger,
         clock: Callable[[], float] = time.time,
         me: tuple[int, int],
@@ -56,10 +60,11 @@ class Sessions:
         self._clock = clock
         self._live: dict[SessionId, Live] = {}
         self._launches = Launches(
-            registry, clusters, snapshots, choices, settings, log=log, clock=clock, me=me, announce=self._announce, started=self._on_started
+            registry, clusters, selecting, choices, settings, log=log, clock=clock, me=me, announce=self._announce, started=self._on_started
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping: set[SessionId] = set()
+        self._watch = Watch(registry, clusters, self._launches, self._live, log=log, clock=clock, announce=self._announce, spawn=self.spawn)
+        logins.subscribe(self._watch.changed, self._watch.entered)
         self._listeners: list[Callable[[Session], None]] = []
         self._changed = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
@@ -74,25 +79,29 @@ class Sessions:
     async def list(self) -> list[Session]:
         """The live sessions and those that ended a short while ago, checked: an entry whose supervisor is gone has ended."""
         found = self._registry.sessions(since=self._clock() - _SHOW_ENDED)
-        return list(await asyncio.gather(*(self._checked(session) for session in found)))
+        return list(await asyncio.gather(*(self._watch.checked(session) for session in found)))
+
+    async def discover(self) -> tuple[str, ...]:
+        """Take in what runs on the clusters and was started elsewhere; returns, in words, what could not be asked."""
+        return await self._watch.discover()
 
     async def get(self, key: str) -> Session:
         """The session with that id, kernel id or name, checked; raises `UnknownSession`."""
-        return await self._checked(self._known(key))
+        return await self._watch.checked(self._known(key))
 
     def peek(self, key: str) -> Session:
         """As `get`, from what is known without asking anybody; for callers that cannot wait."""
-        return self._view(self._known(key))
+        return self._watch.view(self._known(key))
 
-    async def wait(self, key: str, seen: str, limit: float) -> Session:
-        """The session as soon as its state is not `seen`, or after `limit` seconds."""
+    async def wait(self, key: str, seen: str, limit: float, *, asks: bool = False) -> Session:
+        """The session as soon as neither its state nor its stamp is `seen`, or after `limit` seconds; with `asks`, also when its login asks."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit
         while True:
             changed = self._changed
             session = await self.get(key)
             left = deadline - loop.time()
-            if session.state != seen or left <= 0:
+            if seen not in (session.state, session.stamp) or left <= 0 or (asks and session.prompts):
                 return session
             key = session.id
             waiting = asyncio.create_task(changed.wait())
@@ -109,16 +118,16 @@ class Sessions:
             check_name(wish.name)
         if found := await self._find(wish):
             return await self._revived(found), False
-        cluster, why = await self._launches.choose(wish)
+        chosen = await self._launches.choose(wish)
         if found := await self._find(wish):  # while this one chose, another may have started
             return await self._revived(found), False
-        session = self._launches.write_down(wish, cluster, why)
+        session = self._launches.write_down(wish, chosen)
         if session is None:  # another gateway was quicker
             again = await self._find(wish)
             if again is None:
                 raise NameTaken(f"There is a remote session {wish.name or default_name(wish.notebook)!r} already.")
             return again, False
-        self._launches.begin(session, wish)
+        self._launches.begin(session, wish, chosen)
         self._announce(session)
         return session, True
 
@@ -130,7 +139,7 @@ class Sessions:
         else:
             chosen = wish.cluster if wish.cluster != AUTO else self._choices.get(wish.notebook, self._clusters)
             found = self._registry.default_session(wish.notebook, None if chosen == AUTO else chosen) if wish.reuse else None
-        if found is None or (found := await self._checked(found)).state.over:
+        if found is None or (found := await self._watch.checked(found)).state.over:
             return None
         if wish.own_kernel_id != found.kernel_id:
             check_reuse(found, wish, self._clusters)
@@ -202,9 +211,26 @@ class Sessions:
     async def logs(self, key: str, lines: int) -> str:
         """The last lines of what supervisor and kernel wrote beside the protocol; why it failed, if it never ran."""
         session = await self.get(key)
-        if session.state is not AllocationState.RUNNING:
-            return session.detail
-        return str((await self.call(session.id, "log", {"lines": lines})).get("text", ""))
+        if session.state is AllocationState.RUNNING:
+            return str((await self.call(session.id, "log", {"lines": lines})).get("text", ""))
+        if session.cluster in self._clusters and isinstance(cluster := self._clusters[session.cluster], Scheduled):
+            written = await cluster.log(session.allocation, lines)
+            return f"{written.rstrip()}\n{session.detail}" if written else session.detail
+        return session.detail
+
+    async def extend(self, key: str, seconds: int) -> Session:
+        """Move the end of a session; raises `UsageProblem` where sessions have no end, `NotAllowed` in the scheduler's words."""
+        session = await self.get(key)
+        raise_if_over(session)
+        cluster = self._clusters[session.cluster]
+        if not isinstance(cluster, Scheduled):
+            raise UsageProblem(f"Sessions on {session.cluster} have no end to be moved.")
+        granted = await cluster.extend(session.allocation, seconds)
+        self._registry.record(granted, now=self._clock())
+        if granted.ends and granted.state is AllocationState.RUNNING:
+            await self.call(session.id, "ends", {"at": granted.ends})
+        self._announce(self._known(session.id))
+        return self.peek(session.id)
 
     async def stop(self, key: str, detail: str = "Stopped by you.") -> None:
         """End the session and give everything back; a session that is over already is not an error."""
@@ -214,21 +240,27 @@ class Sessions:
             session = self._known(session.id)
         if session.state.over:
             return
-        self._stopping.add(session.id)
+        self._watch.stopping.add(session.id)
         try:
             live = self._live.pop(session.id, None)
             if live is not None and (said := await live.stop()):
                 self._log.info("The supervisor of %s did not answer to stop: %s", session.id, said)
             await self._clusters[session.cluster].release(session.allocation)
+            await self._launches.give_back(session.id)
             self._registry.record(replace(session.allocation, state=AllocationState.ENDED, detail=detail), now=self._clock())
         finally:
-            self._stopping.discard(session.id)
+            self._watch.stopping.discard(session.id)
         self._announce(self._known(session.id))
 
+    async def take_up(self) -> None:
+        """Go on with what an earlier gateway left half done; called when the event loop runs."""
+        await self._watch.take_up()
+
     async def aclose(self) -> None:
-        """Detach from everything; no session ends. A launch under way is ended with what it took, for nobody would own it."""
+        """Detach from everything; no session ends. A request that waits in a queue is left there; another launch is ended with what it took."""
         for identity in self._launches.pending():
-            await self.stop(identity, "The gateway stopped while it started.")
+            if not await self._launches.leave(identity):
+                await self.stop(identity, "The gateway stopped while it started.")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -243,40 +275,6 @@ class Sessions:
             raise UnknownSession(f"There is no remote session {key!r}.", hint=f"Running: {names}.")
         return session
 
-    def _view(self, session: Session) -> Session:
-        live = self._live.get(session.id)
-        if live is None:
-            return session
-        return replace(session, link=live.state, kernel=live.kernel, attachments=len(live.attachments))
-
-    async def _checked(self, session: Session) -> Session:
-        """`session` after a look at whether it is still there; the look is left out while its link is connected."""
-        live = self._live.get(session.id)
-        here = session.state.over or session.id in self._launches or session.id in self._stopping
-        if here or (live is not None and await live.looked_at()):
-            return self._view(self._known(session.id))
-        if session.state is AllocationState.PENDING and self._launches.driven_elsewhere(session):
-            return session
-        if session.cluster not in self._clusters:
-            return replace(session, allocation=replace(session.allocation, detail=f"The cluster {session.cluster} is not configured."))
-        try:
-            async with asyncio.timeout(5):
-                found = await self._clusters[session.cluster].poll(session.allocation)
-        except (RemoteGpuError, TimeoutError):  # nobody knows, and unknown is alive
-            return self._view(session)
-        if found != session.allocation and not self._launches.may_still_start(session, found):
-            await self._found(session, found)
-        return self._view(self._known(session.id))
-
-    async def _found(self, session: Session, found: Allocation) -> None:
-        live = self._live.get(session.id) if not found.state.over else self._live.pop(session.id, None)
-        if found.state.over and live is not None:
-            found = replace(found, detail=live.detail or found.detail)
-        if self._registry.record(found, now=self._clock()):
-            self._announce(self._known(session.id))
-        if found.state.over and live is not None:
-            await live.aclose()
-
     async def _running(self, key: str) -> Session:
         session = await self.wait(key, AllocationState.PENDING, self._settings.start_timeout + 10)
         if session.state is AllocationState.PENDING:
@@ -290,6 +288,7 @@ class Sessions:
                 identity,
                 open_stream=lambda: self._stream(identity),
                 changed=lambda: self._on_live(identity),
+                described=lambda about: self._watch.described(identity, about),
                 unused=lambda attachment: self._on_unused(identity, attachment),
                 grace=self._settings.attach_grace,
             )
@@ -305,7 +304,7 @@ class Sessions:
         self._announce(session)
         live = self._live.get(identity)
         if live is not None and live.state is not LinkState.CONNECTED and not session.state.over:
-            self.spawn(self._check_later(identity))
+            self.spawn(self._watch.check_later(identity))
 
     def _on_started(self, identity: SessionId) -> None:
         self.spawn(self.connect(identity))
@@ -315,14 +314,6 @@ class Sessions:
         if live is not None:
             self._log.info("Nobody was behind attachment %s for %s s; its front is closed.", attachment, self._settings.attach_grace)
             self.spawn(live.detach(attachment))
-
-    async def _check_later(self, identity: SessionId) -> None:
-        """Look a few times: the stream of a session that ends is often gone a moment before its process."""
-        for delay in (0.05, 0.2, 1.0, 3.0):
-            await asyncio.sleep(delay)
-            live = self._live.get(identity)
-            if live is None or live.state is LinkState.CONNECTED or (await self._checked(self._known(identity))).state.over:
-                return
 
     async def _sweep(self) -> None:
         while any(live.attachments for live in self._live.values()):
@@ -336,7 +327,7 @@ class Sessions:
         self._changed.set()
         self._changed = asyncio.Event()
         for listener in list(self._listeners):
-            listener(self._view(session))
+            listener(self._watch.view(session))
 
     def attached(self) -> int:
         """How many clients are attached through this gateway."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jupyter_remote_gpu.choices import AUTO
 from jupyter_remote_gpu.clusters import Clusters
 from jupyter_remote_gpu.models import AllocationState, ResourceRequest, Session
+from jupyter_remote_gpu.selection import Demand
 from remote_gpu.errors import NameTaken, SessionEnded, StartFailed, from_problem
 
 __all__ = ["Wish", "check_reuse", "raise_if_over"]
@@ -27,6 +28,17 @@ class Wish:
     cwd: str | None = None
     reuse: bool = True
     owner: str = ""
+    beside: Demand = field(default_factory=Demand)
+    """What matters for the selection beside the request; its own `resources` do not count."""
+    fallback: bool = False
+    """Whether the next candidate is asked when one refuses, or does not start it as soon as it should."""
+    race: int = 1
+    """On how many clusters it is asked for at once; the first that starts it keeps it."""
+
+    @property
+    def demand(self) -> Demand:
+        """All that matters for the selection."""
+        return replace(self.beside, resources=self.request)
 
 
 def raise_if_over(session: Session) -> None:
@@ -46,7 +58,7 @@ def check_reuse(found: Session, wish: Wish, clusters: Clusters) -> None:
         message = f"The remote session {found.name!r} runs on {found.cluster}, not on {wish.cluster}."
         raise NameTaken(message, hint="Choose another session name, or stop it first.", cluster=found.cluster)
     has, model = found.allocation.gpus, wish.request.gpu_model.lower()
-    fitting = [gpu for gpu in has if model in gpu.name.lower() and gpu.memory_mb >= wish.request.memory_mb]
-    if found.state is AllocationState.RUNNING and len(fitting) < (wish.request.gpus or bool(model or wish.request.memory_mb)):
+    fitting = [gpu for gpu in has if model in gpu.name.lower() and gpu.memory_mb >= wish.request.gpu_memory_mb]
+    if found.state is AllocationState.RUNNING and len(fitting) < (wish.request.gpus or bool(model or wish.request.gpu_memory_mb)):
         message = f"The remote session {found.name!r} runs already, with {found.json()['label']}, which is not what is asked for now."
         raise NameTaken(message, hint="Stop it first, or use another session name.")

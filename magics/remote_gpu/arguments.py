@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from remote_gpu.resources import NOTHING, OPTIONS, WHERE_OPTIONS, Request, request_of
 from remote_gpu.usage import CELL_USAGE, LINE_USAGE
 
 __all__ = [
@@ -44,7 +45,12 @@ class Verb(StrEnum):
     INTERRUPT = "interrupt"
     RESTART = "restart"
     STOP = "stop"
+    EXTEND = "extend"
     LOGS = "logs"
+    WHERE = "where"
+    WHY = "why"
+    LOGIN = "login"
+    LOGOUT = "logout"
     ON = "on"
     OFF = "off"
     PUSH = "push"
@@ -59,16 +65,16 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which session a cell is for; empty strings leave the choice to the sidebar and the gateway."""
+    """Which session a cell is for, and what it asks for if it is new; empty strings leave the choice to the sidebar and the gateway."""
 
     session: str = ""
     cluster: str = ""
-    gpus: int = 0
+    request: Request = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class CellLine:
-    """`%%remote_gpu …`: empty strings and 0 mean "not said".
+    """`%%remote_gpu …`: empty strings mean "not said".
 
     `inputs` and `outputs` are the variables that were named by hand; None leaves them to the analysis of the cell, unless `sync` is off.
     `name` is that of a background cell's job.
@@ -76,7 +82,7 @@ class CellLine:
 
     session: str = ""
     cluster: str = ""
-    gpus: int = 0
+    request: Request = NOTHING
     help: bool = False
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
@@ -88,7 +94,7 @@ class CellLine:
     @property
     def place(self) -> Place:
         """Where the cell runs."""
-        return Place(self.session, self.cluster, self.gpus)
+        return Place(self.session, self.cluster, self.request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +104,17 @@ class VerbLine:
     verb: Verb = Verb.STATUS
     name: str = ""
     cluster: str = ""
-    gpus: int = 0
+    request: Request = NOTHING
     lines: int = 100
     session: str = ""
     words: tuple[str, ...] = ()
+    everywhere: bool = False
 
 
 CELL_OPTIONS = (
     "--session",
     "--cluster",
-    "--gpus",
+    *OPTIONS,
     "--input",
     "--output",
     "--no-sync",
@@ -117,10 +124,9 @@ CELL_OPTIONS = (
     "--help",
 )
 _SHORT = {"-h": "--help", "-i": "--input", "-o": "--output"}
-_FLAGS = frozenset({"--help", "--no-sync", "--background"})
+_FLAGS = frozenset({"--help", "--no-sync", "--background", "--all", *(name for name, option in OPTIONS.items() if not option.takes_value)})
 _LISTS = frozenset({"--input", "--output", "--files"})
-_NUMBERS = frozenset({"--gpus", "--lines"})
-_PLACE = ("--session", "--cluster", "--gpus")
+_PLACE = ("--session", "--cluster", *OPTIONS)
 _NAMED = frozenset(
     {
         Verb.STATUS,
@@ -130,11 +136,14 @@ _NAMED = frozenset(
         Verb.INTERRUPT,
         Verb.RESTART,
         Verb.STOP,
+        Verb.EXTEND,
         Verb.LOGS,
         Verb.VARS,
         Verb.QUEUE,
+        Verb.WHY,
     }
 )
+_OF_CLUSTERS = frozenset({Verb.LOGIN, Verb.LOGOUT})
 _TAKES: dict[Verb, tuple[str, int]] = {
     Verb.PUSH: ("the names of variables", 0),
     Verb.PULL: ("the names of variables", 0),
@@ -145,9 +154,13 @@ _TAKES: dict[Verb, tuple[str, int]] = {
 """What else a verb takes than a session's name, in words, and at most how many words (0: any number)."""
 _OPTIONS: dict[Verb, tuple[str, ...]] = {
     **dict.fromkeys((*_NAMED, *_TAKES), ("--session",)),
+    Verb.SESSIONS: ("--all",),
     Verb.START: _PLACE,
     Verb.LOGS: ("--session", "--lines"),
+    Verb.EXTEND: ("--session", "--time"),
     Verb.ON: _PLACE,
+    Verb.WHERE: WHERE_OPTIONS,
+    **dict.fromkeys(_OF_CLUSTERS, ("--cluster",)),
 }
 
 
@@ -182,7 +195,7 @@ def parse_cell(line: str) -> CellLine:
     return CellLine(
         values.get("--session", ""),
         values.get("--cluster", ""),
-        int(values.get("--gpus", 0)),
+        request_of(values),
         "--help" in values,
         inputs=lists.get("--input"),
         outputs=lists.get("--output"),
@@ -204,31 +217,34 @@ def parse_verb(line: str) -> VerbLine:
     values, names = _split(rest, (*_OPTIONS.get(verb, ()), "--help"), f"%remote_gpu {verb}")
     if "--help" in values:
         return VerbLine(Verb.HELP)
-    session = values.get("--session", "")
+    session, cluster = values.get("--session", ""), values.get("--cluster", "")
     words: tuple[str, ...] = ()
     if verb in _TAKES:
         name, words = session, _words(verb, names)
+    elif verb in _OF_CLUSTERS:
+        name, cluster = "", _name(verb, names, cluster, "--cluster")
     else:
         name = _name(verb, names, session)
     return VerbLine(
         verb,
         name,
-        values.get("--cluster", ""),
-        int(values.get("--gpus", 0)),
+        cluster,
+        request_of(values),
         int(values.get("--lines", 100)),
         session,
         words,
+        "--all" in values,
     )
 
 
-def _name(verb: Verb, names: list[str], session: str) -> str:
-    """The session that is meant, or for `use` perhaps a cluster; empty for verbs that take none."""
-    most = 1 if verb in _NAMED else 0
+def _name(verb: Verb, names: list[str], said: str, option: str = "--session") -> str:
+    """The session or cluster that is meant, by its name or `said` after `option`; empty for verbs that take none."""
+    most = 1 if verb in _NAMED | _OF_CLUSTERS else 0
     if len(names) > most:
         raise LineError(f"%remote_gpu {verb} takes {'one name' if most else 'no name'}, not {' '.join(names)!r}.")
-    if names and session not in ("", names[0]):
-        raise LineError(f"%remote_gpu {verb}: {names[0]!r} or --session {session!r}? One name is enough.")
-    name = names[0] if names else session if most else ""
+    if names and said not in ("", names[0]):
+        raise LineError(f"%remote_gpu {verb}: {names[0]!r} or {option} {said!r}? One name is enough.")
+    name = names[0] if names else said if most else ""
     if verb is Verb.USE and not name:
         raise LineError("%remote_gpu use needs a name: of a session, or of a cluster. %remote_gpu sessions lists them.")
     return name
@@ -294,6 +310,11 @@ def _value(option: str, value: str, what: str) -> str:
         raise LineError(f"{what}: {option} needs a value.")
     if option in _LISTS and not _parts(value):
         raise LineError(f"{what}: {option} needs at least one {'path' if option == '--files' else 'name'}, not {value!r}.")
-    if option in _NUMBERS and not (value.isdecimal() and int(value) > 0):
+    if option == "--lines" and not (value.isdecimal() and int(value) > 0):
         raise LineError(f"{what}: {option} needs a number of at least 1, not {value!r}.")
+    if option in OPTIONS:
+        try:
+            request_of({option: value})
+        except ValueError:
+            raise LineError(f"{what}: {option} needs {OPTIONS[option].needs}, not {value!r}.") from None
     return value

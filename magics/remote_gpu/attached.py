@@ -30,6 +30,12 @@ class Attached:
     queued: float | None = None
     background: list[Running] = field(default_factory=list)
     """Cells that nobody waits for; see `jobs`."""
+    warned: set[tuple[str, str]] = field(default_factory=set)
+    """What was said of its end; see `ends`."""
+
+    def update(self, info: SessionInfo) -> None:
+        """The gateway said how it is now."""
+        self.info, self.facts = info, facts_of(info)
 
     def unfinished(self) -> tuple[Running, ...]:
         """The background cells that run or wait."""
@@ -61,4 +67,6 @@ def facts_of(info: SessionInfo) -> dict[str, Any]:
         "node": info.node,
         "gpu": info.label,
         "why": info.why,
+        "decision": info.decision or None,
+        "ends": info.ends or None,
     }

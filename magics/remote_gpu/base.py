@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MAX_SOCKET_PATH", "base_folder"]
+__all__ = ["ENDED", "MAX_SOCKET_PATH", "base_folder"]
+
+ENDED = "JRG-ENDED "
+"""What the line of a session's log begins with that says why it ended; a gateway reads it that was not there then."""
 
 MAX_SOCKET_PATH = 100
 """Bytes that a socket's path may have; the smallest limit among the systems we run on is 104 with its NUL."""

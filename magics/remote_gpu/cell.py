@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, UnknownSession
+from remote_gpu.errors import AccessRefused, KernelDied, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.execution import AskInput, Execution, Finished, NextInput, Outcome, Page, Result
 from remote_gpu.failures import CellLost, Detached, plain, remote_error
 from remote_gpu.output import Output
-from remote_gpu.running import Event, GatewayGone, Running, Sink
+from remote_gpu.running import Event, GatewayGone, LinkLost, Running, Sink
 from remote_gpu.sessions import Attached, Sessions
 from remote_gpu.summary import Summary
 
@@ -144,17 +145,37 @@ class Cells:
             self._shell.set_next_input(event.text, replace=event.replace)
         elif isinstance(event, GatewayGone):
             self._taken_up(attached, running, event)
+        elif isinstance(event, LinkLost):
+            self._cut_off(attached, event)
         else:
             self._send_again(attached, running)
 
     def _taken_up(self, attached: Attached, running: Running, event: GatewayGone) -> None:
         try:
-            self._sessions.reconnect(attached, (running.msg_id,), first=lambda connection: connection.follow(running))
+            self._sessions.reconnect(attached, (running.msg_id,), first=lambda connection: connection.follow(running), ask=True)
         except KeyboardInterrupt:
             running.events.put(GatewayGone(interrupted=True))
             raise
         if event.interrupted:
             attached.connection.interrupt(running)
+
+    def _cut_off(self, attached: Attached, event: LinkLost) -> None:
+        """Nothing comes until somebody logs in: have the user do it here. If that fails, the cell waits on in silence."""
+        if attached.connection.asides.outage is None:
+            return
+        _tell(event.text)
+        if event.reason != AccessRefused.reason:
+            return
+        cluster = attached.info.cluster
+        try:
+            login = self._sessions.logins.log_in(cluster)
+        except RemoteGpuError as error:
+            ways = (
+                f"%remote_gpu login {cluster} in another notebook, or `jupyter remote-gpu login {cluster}` in a terminal, brings it back."
+            )
+            _tell(f"{error.message} This cell runs on there and its output is kept; {ways}")
+        else:
+            _tell(f"Logged in to {login.host}.")
 
     @staticmethod
     def _send_again(attached: Attached, running: Running) -> None:
@@ -207,3 +228,8 @@ class Cells:
         return plain(
             Detached(message, hint=f"%remote_gpu attach {attached.info.name} brings its output back; interrupt and restart work, too.")
         )
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -24,7 +24,8 @@ _FIRST_LIMIT = 5.0  # seconds for an idle kernel: the first answer of any kernel
 _MAGIC = re.compile(r"%%?remote_gpu\b")
 _NAMES = {"--session": "sessions", "--cluster": "clusters"}
 _VARIABLES = frozenset({"-i", "--input", "-o", "--output"})
-_NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "logs", "vars", "queue"})
+_NAMING_VERBS = frozenset({"start", "use", "attach", "interrupt", "restart", "stop", "extend", "logs", "vars", "queue", "why"})
+_OF_CLUSTERS = frozenset({"login", "logout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class Completion:
         options = [each for each in verb_options(earlier[0]) if each not in earlier]
         if earlier[0] in ("push", "pull"):
             return [*self._variables(), *options]
+        if earlier[0] in _OF_CLUSTERS and not words[-1].startswith("-"):
+            return [*self._names("clusters"), *options]
         if earlier[0] in _NAMING_VERBS and not words[-1].startswith("-"):
             return [*self._names("sessions"), *(self._names("clusters") if earlier[0] == "use" else []), *options]
         return options

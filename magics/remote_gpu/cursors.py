@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from remote_gpu.discovery import runtime_folder
+from remote_gpu.discovery import process_start_time, runtime_folder
 
 __all__ = ["Cursor", "CursorFile", "JobsFile", "last_seen", "newest_cursor", "orphaned_jobs"]
 
@@ -103,7 +103,7 @@ def orphaned_jobs(session: str) -> dict[str, str]:
 
 def _lives(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        process_start_time(pid)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -7,6 +7,7 @@
     │   ├── UnknownCluster             404
     │   ├── UnknownSession             404
     │   ├── UnknownAttachment          404
+    │   ├── UnknownPrompt              404
     │   └── NameTaken                  409
     ├── NotAllowed                     403  the role or the user may not do this
     ├── GatewayUnavailable             503  no gateway answers, or it went away
@@ -52,6 +53,7 @@ __all__ = [
     "StartTimedOut",
     "UnknownAttachment",
     "UnknownCluster",
+    "UnknownPrompt",
     "UnknownSession",
     "UsageProblem",
     "VersionMismatch",
@@ -111,6 +113,13 @@ class UnknownAttachment(UsageProblem):
     """The session has no such attachment (any more)."""
 
     reason = "unknown_attachment"
+    status = 404
+
+
+class UnknownPrompt(UsageProblem):
+    """A login does not wait for that answer (any more)."""
+
+    reason = "unknown_prompt"
     status = 404
 
 

@@ -100,6 +100,8 @@ class Execution:
     finished: bool = False
     values: Message | None = None
     """What the kernel says of the names that the cell bound (`remote_gpu_values`)."""
+    energy: dict[str, Any] | None = None
+    """What the node says of the energy that its GPUs took for it (`remote_gpu_energy`)."""
     _idle: bool = False
     _error: Message | None = None
     _reply: Message | None = None
@@ -133,6 +135,9 @@ class Execution:
             return self._end_if_over() if self._idle else ()
         if kind == "remote_gpu_values":
             self.values = message
+            return ()
+        if kind == "remote_gpu_energy":
+            self.energy = message.content
             return ()
         if kind == "input_request":
             return (AskInput(str(message.content.get("prompt", "")), bool(message.content.get("password"))),)

@@ -7,7 +7,7 @@ import builtins
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.execution import Outcome
 
-__all__ = ["CellError", "CellLost", "Detached", "plain", "remote_error"]
+__all__ = ["CellError", "CellLost", "Detached", "StoppedWaiting", "plain", "remote_error"]
 
 # IPython renders the first group by rules of its own, and the others mean something to the local interpreter.
 _LOCAL_MEANING = (SyntaxError, SystemExit, GeneratorExit, StopIteration, StopAsyncIteration)
@@ -38,6 +38,12 @@ class Detached(RemoteGpuError):
     """The user left a cell that runs on."""
 
     reason = "detached"
+
+
+class StoppedWaiting(RemoteGpuError):
+    """The user does not wait for a session's start any more; the session is asked for all the same."""
+
+    reason = "stopped_waiting"
 
 
 class CellLost(RemoteGpuError):

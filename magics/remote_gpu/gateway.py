@@ -1,8 +1,8 @@
 """A typed, synchronous client of the gateway's REST API, over its Unix socket.
 
 One `Gateway` belongs to one thread at a time. It keeps one connection open, so a call costs about a millisecond, and opens
-it again when the gateway closed it meanwhile. Answers become frozen dataclasses; fields that this version does not know are
-left out, so a newer gateway does not break an older client. Errors are raised as the class that the gateway raised.
+it again when the gateway closed it meanwhile. Answers become frozen dataclasses (`gateway_infos`, whose names are here, too). Errors are
+raised as the class that the gateway raised.
 """
 
 from __future__ import annotations
@@ -11,143 +11,38 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from remote_gpu.discovery import GatewayRecord
 from remote_gpu.errors import GatewayUnavailable, NotAllowed, RemoteGpuError, from_problem
+from remote_gpu.gateway_infos import (
+    AttachmentInfo,
+    ClusterInfo,
+    GatewayInfo,
+    LoginInfo,
+    PoolInfo,
+    PromptInfo,
+    SelectionInfo,
+    SessionInfo,
+)
 
 __all__ = [
     "AttachmentInfo",
     "ClusterInfo",
     "Gateway",
     "GatewayInfo",
+    "LoginInfo",
     "PoolInfo",
+    "PromptInfo",
     "SelectionInfo",
     "SessionInfo",
 ]
 
 _ANSWER_TIME = 30.0  # seconds for an ordinary answer, and the grace on top of what a long poll asked for
+_SEARCH = 40.0  # seconds that the clusters have to list what runs there
 _PREFIX = "/remote-gpu"
-
-_Info = TypeVar("_Info")
-
-
-def _known(kind: type[_Info], data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {each.name for each in fields(cast("Any", kind))}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in names and value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayInfo:
-    """The gateway itself: its version, the link protocol it speaks, its kind (``server`` or ``headless``), user and process."""
-
-    version: str
-    protocol: int = 1
-    kind: str = "server"
-    user: str = ""
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PoolInfo:
-    """The like nodes of a cluster; memory in MB."""
-
-    name: str
-    gpu_model: str = ""
-    gpu_memory_mb: int = 0
-    gpus_total: int = 0
-    gpus_free: int = 0
-    gpus_per_node: int = 0
-    cpu_arch: str = ""
-    accelerator: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterInfo:
-    """A cluster as the gateway last saw it; `state` is ready, checking or unreachable, `label` what people read."""
-
-    name: str
-    kind: str = ""
-    state: str = ""
-    detail: str = ""
-    pools: tuple[PoolInfo, ...] = ()
-    gpus_total: int = 0
-    gpus_free: int = 0
-    label: str = ""
-    updated: str = ""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        """From the answer's JSON."""
-        known = _known(cls, data)
-        return cls(**{**known, "pools": tuple(PoolInfo(**_known(PoolInfo, pool)) for pool in known.get("pools", ()))})
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """A remote session: `state` of its allocation, `link` of its connection, `kernel` as the supervisor last described it."""
-
-    id: str
-    name: str = ""
-    cluster: str = ""
-    kernel_id: str = ""
-    state: str = ""
-    detail: str = ""
-    node: str = ""
-    gpus: tuple[Any, ...] = ()
-    label: str = ""
-    owner: str = ""
-    notebook: str = ""
-    created: str = ""
-    started: str = ""
-    link: str = ""
-    kernel: Mapping[str, Any] = field(default_factory=dict)
-    python: str = ""
-    folder: str = ""
-    log_hint: str = ""
-    why: str = ""
-    attachments: int = 0
-    trust: bool = False
-    """Whether values from its node are unpickled: only the gateway's configuration says so, never the node."""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        """From the answer's JSON."""
-        return cls(**_known(cls, data))
-
-    @property
-    def over(self) -> bool:
-        """True when the allocation ended or never came to be."""
-        return self.state.upper() in ("ENDED", "FAILED")
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentInfo:
-    """One attachment: its front's connection file, that file's SHA-256, and the journal's last number (`head`) when it was made."""
-
-    id: str
-    connection_file: Path
-    session: SessionInfo
-    head: int = 0
-    fingerprint: str = ""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        """From the answer's JSON."""
-        session = SessionInfo.of(data["session"])
-        return cls(data["id"], Path(data["connection_file"]), session, int(data.get("head") or 0), str(data.get("fingerprint") or ""))
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionInfo:
-    """The explained answer to "where should this run?": each candidate has cluster, eligible and reasons."""
-
-    chosen: str = ""
-    sentence: str = ""
-    candidates: tuple[Mapping[str, Any], ...] = ()
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -190,7 +85,7 @@ class Gateway:
 
     def info(self) -> GatewayInfo:
         """Who answers."""
-        return GatewayInfo(**_known(GatewayInfo, self._call("GET", "")))
+        return GatewayInfo.of(self._call("GET", ""))
 
     def clusters(self) -> tuple[ClusterInfo, ...]:
         """The configured clusters, as last seen."""
@@ -200,15 +95,19 @@ class Gateway:
         """The user's remote sessions."""
         return tuple(SessionInfo.of(each) for each in self._call("GET", "/sessions")["sessions"])
 
+    def all_sessions(self) -> tuple[tuple[SessionInfo, ...], tuple[str, ...]]:
+        """The user's sessions, also those that only the clusters know; and, in words, which clusters could not be asked."""
+        answer = self._call("GET", "/sessions", query={"discover": "true"}, wait=_SEARCH)
+        return tuple(SessionInfo.of(each) for each in answer["sessions"]), tuple(answer["problems"])
+
     def session(self, session: str, *, wait: float | None = None, seen: str | None = None) -> SessionInfo:
-        """One session by id or name; with `wait`, the answer comes when its state is not `seen` any more, or after `wait` s."""
-        query = {name: value for name, value in (("wait", wait), ("seen", seen)) if value is not None}
-        return SessionInfo.of(self._call("GET", _session(session), query=query, wait=wait or 0))
+        """One session by id or name; with `wait`, the answer comes when neither its state nor its stamp is `seen`, or after `wait` s."""
+        return SessionInfo.of(self._call("GET", _session(session), query=_poll(wait, seen), wait=wait or 0))
 
     def start_session(self, *, wait: float | None = None, **body: Any) -> SessionInfo:
         """Find or start a session; `body` as in the API's description of ``POST /remote-gpu/sessions``.
 
-        With `wait`, the answer comes when the session runs, or after `wait` s with whatever state it then has.
+        With `wait`, the answer comes when the session runs or its login asks something, or after `wait` s with whatever state it then has.
         """
         if wait is not None:
             body["wait"] = wait
@@ -225,6 +124,10 @@ class Gateway:
     def restart(self, session: str) -> SessionInfo:
         """Restart the kernel in the same allocation; the answer comes when the new kernel is there."""
         return SessionInfo.of(self._call("POST", _session(session, "restart"), body={}, wait=_ANSWER_TIME))
+
+    def extend(self, session: str, seconds: int) -> SessionInfo:
+        """Move the end of the session's allocation by `seconds`. Raises `NotAllowed` in the scheduler's words, `UsageProblem` without an end."""
+        return SessionInfo.of(self._call("POST", _session(session, "extend"), body={"seconds": seconds}, wait=_ANSWER_TIME))
 
     def logs(self, session: str, *, lines: int = 100) -> str:
         """The last `lines` lines of what supervisor and kernel wrote outside the protocol."""
@@ -267,6 +170,30 @@ class Gateway:
         """Bind the front's sockets again at the same paths, after a client's manager deleted them."""
         self._call("POST", _session(session, "attachments", attachment, "rebind"), body={})
 
+    def logins(self) -> tuple[LoginInfo, ...]:
+        """The logins to the hosts of the clusters."""
+        return tuple(LoginInfo.of(each) for each in self._call("GET", "/logins")["logins"])
+
+    def login(self, name: str, *, wait: float | None = None, seen: str | None = None) -> LoginInfo:
+        """The login to a cluster (or to a host); with `wait`, the answer comes when its stamp is not `seen`, or after `wait` s."""
+        return LoginInfo.of(self._call("GET", _login(name), query=_poll(wait, seen), wait=wait or 0))
+
+    def begin_login(self, name: str) -> LoginInfo:
+        """Begin to log in. The answer comes at once, with the state from before; what is asked stands in the prompts of later ones."""
+        return LoginInfo.of(self._call("POST", _login(name), body={}))
+
+    def end_login(self, name: str) -> None:
+        """Log out; sessions go on."""
+        self._call("DELETE", _login(name))
+
+    def answer(self, prompt: str, text: str) -> None:
+        """Answer a question of a login. Raises `UnknownPrompt` when it does not wait any more."""
+        self._call("POST", f"/prompts/{quote(prompt, safe='')}", body={"answer": text})
+
+    def refuse(self, prompt: str) -> None:
+        """Do not answer a question; the login then fails. Raises `UnknownPrompt`."""
+        self._call("DELETE", f"/prompts/{quote(prompt, safe='')}")
+
     def choice(self, *, kernel_id: str | None = None, notebook: str | None = None) -> str:
         """The cluster chosen for a notebook, or ``auto``."""
         return str(self._call("GET", "/choice", query=_whose(kernel_id, notebook))["cluster"])
@@ -275,9 +202,14 @@ class Gateway:
         """Choose the cluster for a notebook; ``auto`` takes the choice back."""
         return str(self._call("PUT", "/choice", query=_whose(kernel_id, notebook), body={"cluster": cluster})["cluster"])
 
-    def selection(self, request: Mapping[str, Any] | None = None) -> SelectionInfo:
-        """Where `request` would run, and why."""
-        return SelectionInfo(**_known(SelectionInfo, self._call("POST", "/selections", body={"request": dict(request or {})})))
+    def selection(self, request: Mapping[str, Any] | None = None, demand: Mapping[str, Any] | None = None) -> SelectionInfo:
+        """Where `request` would run, and why; nothing is started. Schedulers are asked for an estimate."""
+        body = {"request": dict(request or {}), "demand": dict(demand or {})}
+        return SelectionInfo.of(self._call("POST", "/selections", body=body, wait=_ANSWER_TIME))
+
+    def decision(self, key: str) -> SelectionInfo:
+        """The selection of that id, or the one that chose a session's cluster. Raises `UsageProblem` that says why there is none."""
+        return SelectionInfo.of(self._call("GET", f"/selections/{quote(key, safe='')}"))
 
     def prewarm(self, cluster: str) -> None:
         """Have the cluster make ready for a quick start; returns at once."""
@@ -327,6 +259,14 @@ class Gateway:
 
 def _whose(kernel_id: str | None, notebook: str | None) -> dict[str, str]:
     return {name: value for name, value in (("kernel_id", kernel_id), ("notebook", notebook)) if value is not None}
+
+
+def _poll(wait: float | None, seen: str | None) -> dict[str, Any]:
+    return {name: value for name, value in (("wait", wait), ("seen", seen)) if value is not None}
+
+
+def _login(name: str) -> str:
+    return f"/logins/{quote(name, safe='')}"
 
 
 def _session(*names: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from remote_gpu.asides import Asides, gap_in
 from remote_gpu.execution import AskInput, Effect, Execution, Finished, Outcome, Publish, Result, joined
 from remote_gpu.messages import Message, Signer
 from remote_gpu.pump import Pump
@@ -35,7 +36,7 @@ class Connection:
     """Shell, control, stdin and iopub of one front.
 
     `seq` is the last journal number seen; `state` what the kernel last said of cells (idle or busy); `death` is set once it ended;
-    `lives` says whether the gateway does; `sinks` where the output of which request goes.
+    `lives` says whether the gateway does; `sinks` where the output of which request goes; `asides` whether the node is reached.
     """
 
     def __init__(
@@ -65,11 +66,10 @@ class Connection:
         self.lives = lives
         self._seen, self._claims = seen, frozenset(claims)
         self._cursor = cursor
-        self.sinks = Sinks()
+        self.sinks, self.asides = Sinks(), Asides()
         self._last_sink: Sink | None = None
         self._prompts: list[tuple[float, Running, AskInput]] = []
-        self._paced_until = 0.0
-        self._look = 0.0
+        self._paced_until = self._look = 0.0
         self._replay: tuple[LastExecution, Running] | None = None
         pump.start()
         pump.call(lambda: self._wires.open(pump.context))
@@ -186,6 +186,7 @@ class Connection:
     def _follow(self, running: Running) -> None:
         self.running[running.msg_id] = running
         self.sinks.note(running.msg_id, running.sink)
+        self.asides.tell(running)
         self._last_sink = running.sink
         if self.death is not None:
             self._apply(running, (Finished(self.death),))
@@ -242,10 +243,13 @@ class Connection:
                 self._answered(message, now)
 
     def _iopub(self, message: Message, now: float) -> None:
+        if self.asides.heard(message, self.running.values()):
+            return
         if message.seq is not None:
             if self.seq is not None and message.seq <= self.seq:
                 return
             self.seq = message.seq
+        self.asides.goes_on(self.running.values())
         if self._replay is not None:
             self._replayed(message, now)
             return
@@ -281,10 +285,9 @@ class Connection:
 
     def _late(self, message: Message) -> None:
         sink = self.sinks.get(message.parent_id) or (None if message.parent_id else self._last_sink)
-        gap = (json.loads(message.raw[0]).get("remote_gpu") or {}).get("gap") if not message.parent_id else None
-        if gap:
+        if gap := gap_in(message):
             for running in self.running.values():
-                running.execution.lost(int(gap["first"]), int(gap["last"]))
+                running.execution.lost(*gap)
         if sink is not None:
             self._publish(sink, message)
 

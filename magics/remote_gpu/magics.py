@@ -145,7 +145,7 @@ class RemoteGpu:
 
 
 def _placed(place: Place) -> CellLine:
-    return CellLine(place.session, place.cluster, place.gpus)
+    return CellLine(place.session, place.cluster, place.request)
 
 
 def _understood(parse: Callable[[str], Any], line: str) -> Any:

@@ -36,6 +36,10 @@ class Output(Protocol):
     def allows_stdin(self) -> bool:
         """Whether somebody answers prompts."""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody sees an output of the cell that runs now change."""
+
 
 class NotebookOutput:
     """Output of an ipykernel."""
@@ -81,6 +85,11 @@ class NotebookOutput:
     def allows_stdin(self) -> bool:
         """Whether the frontend that sent the cell answers prompts."""
         return bool(getattr(self.kernel, "_allow_stdin", False))
+
+    @property
+    def is_live(self) -> bool:
+        """See `Output`: such a frontend has a user, whose cell's output is not captured."""
+        return self.allows_stdin and hasattr(sys.stdout, "set_parent")
 
 
 class NotebookSink:
@@ -143,6 +152,11 @@ class TerminalOutput:
     def allows_stdin(self) -> bool:
         """Whether somebody can answer prompts."""
         return sys.stdin is not None and sys.stdin.isatty()
+
+    @property
+    def is_live(self) -> bool:
+        """See `Output`: what is written stays."""
+        return False
 
 
 class TerminalSink:

@@ -12,9 +12,11 @@ from remote_gpu.background.jobs import Job
 from remote_gpu.background.queue_verbs import QueueVerbs
 from remote_gpu.cell import Cells, numbered
 from remote_gpu.comms import Comms
+from remote_gpu.ends import warn_of_end
 from remote_gpu.files_verbs import FilesVerbs
 from remote_gpu.gateway import Gateway
 from remote_gpu.handles import Handle, make_handle
+from remote_gpu.login_verbs import LoginVerbs
 from remote_gpu.names_verbs import NamesVerbs
 from remote_gpu.operations import Operations
 from remote_gpu.output import NotebookOutput, output_for
@@ -38,7 +40,7 @@ class Parts:
         # Only a notebook in a Jupyter server has JPY_SESSION_NAME; only there is output dropped for being fast.
         self._pump = Pump(limited="JPY_SESSION_NAME" in os.environ)
         self._comms = Comms(self._output) if isinstance(self._output, NotebookOutput) else None
-        self.sessions = Sessions(shell, self._pump, self._comms, connect_gateway=connect_gateway)
+        self.sessions = Sessions(shell, self._pump, self._comms, self._output, connect_gateway=connect_gateway)
         if self._comms is not None:
             self._comms.revive = self.sessions.revive
         self.carriers = Carriers(self.sessions)
@@ -55,12 +57,14 @@ class Parts:
             Verb.PUT: self.files.put,
             Verb.GET: self.files.get,
         }
-        self.verbs = Verbs(self.sessions, self.cells, self._output, following, QueueVerbs(self.sessions, self.background), others)
+        queue, logins = QueueVerbs(self.sessions, self.background), LoginVerbs(self.sessions)
+        self.verbs = Verbs(self.sessions, self.cells, self._output, following, queue, logins, others)
 
     def run_cell(self, line: CellLine, first_line: str | None, body: str) -> Job | None:
         """Run a cell; one in the background gives its job. `first_line` is the magic line that was taken off it, or None."""
         code = body if first_line is None else numbered(first_line, body)
         attached = self.sessions.of_cell(line.place)
+        warn_of_end(attached, self.sessions)
         self.files.with_cell(attached, line.files)
         if line.background:
             return self.background.start(attached, code, body, line)

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from remote_gpu.execution import Outcome, Result
 
-__all__ = ["RECORD_MIME", "record_bundle"]
+__all__ = ["RECORD_MIME", "energy_of", "record_bundle"]
 
 RECORD_MIME = "application/vnd.jupyter-remote-gpu.run+json"
 _MINUTE, _HOUR = 60, 3600
+_MOST_ENERGY, _MOST_GPUS = 1e9, 1024
 
 
 class _Run(Protocol):
@@ -38,7 +39,22 @@ def record_bundle(run: _Run) -> dict[str, Any]:
         "state": state,
         "seq": [run.execution.first, run.execution.last],
     }
+    if (energy := energy_of(run.execution.energy)) is not None:
+        data["energy"] = energy
     return {RECORD_MIME: data, "text/plain": _text(data, seconds)}
+
+
+def energy_of(said: Any) -> dict[str, Any] | None:
+    """What a node said of a run's energy, as the record has it: watt hours with two digits, and how they were had. A node may say anything: None for what cannot be."""
+    try:
+        energy, gpus = float(f"{float(said['energy_wh']):.2g}"), int(said["gpus"])
+        method, source = str(said["energy_method"])[:40], str(said["source"])[:120]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if not 0 <= energy < _MOST_ENERGY or not 0 < gpus <= _MOST_GPUS:
+        return None
+    estimated = said.get("estimated") is not False
+    return {"energy_wh": energy, "energy_method": method, "estimated": estimated, "gpus": gpus, "source": source}
 
 
 def _state(run: _Run) -> str:
@@ -59,6 +75,8 @@ def _text(data: Mapping[str, Any], seconds: float | None) -> str:
     parts.append(_how(str(data["state"]), seconds))
     if (data.get("queued_s") or 0) >= 1:
         parts[-1] += f" after {duration(data['queued_s'])} of waiting"
+    if energy := data.get("energy"):
+        parts.append(f"{'about ' if energy['estimated'] else ''}{energy['energy_wh']:g} Wh{' (estimated)' if energy['estimated'] else ''}")
     if (data.get("names") or {}).get("text"):
         parts.append(data["names"]["text"])
     return " · ".join(parts)

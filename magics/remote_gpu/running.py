@@ -14,7 +14,7 @@ from remote_gpu.messages import Message
 if TYPE_CHECKING:
     from remote_gpu.kernel import Connection
 
-__all__ = ["Event", "GatewayGone", "NeverArrived", "Relay", "Running", "Sink"]
+__all__ = ["Event", "GatewayGone", "LinkLost", "NeverArrived", "Relay", "Running", "Sink"]
 
 _WAITED = 1.0  # seconds of waiting that are worth telling
 _RECORD_AFTER = 0.15  # seconds after which a running cell says where it runs
@@ -52,7 +52,17 @@ class NeverArrived:
     """The remote kernel has answered what was asked after the request, and has said nothing of the request: it was lost on its way."""
 
 
-Event = AskInput | Page | NextInput | Finished | GatewayGone | NeverArrived
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The gateway does not reach the node any more, and does not try again by itself; the cell runs on there. `reason` is an error's
+    (``access_refused``: somebody must log in), `text` the sentence for the user.
+    """
+
+    reason: str
+    text: str
+
+
+Event = AskInput | Page | NextInput | Finished | GatewayGone | NeverArrived | LinkLost
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,6 @@ Once a session is attached, finding it again for a cell costs a dictionary and t
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import re
 import sys
@@ -17,21 +16,26 @@ from typing import Any
 
 from remote_gpu.arguments import Place
 from remote_gpu.attached import Attached, facts_of
-from remote_gpu.cursors import Cursor, CursorFile
+from remote_gpu.choice import Choice
+from remote_gpu.cursors import Cursor, CursorFile, JobsFile
 from remote_gpu.discovery import find_gateway, find_or_start_gateway
-from remote_gpu.errors import KernelDied, RemoteGpuError, SessionEnded, StartFailed, UnknownSession
+from remote_gpu.errors import AccessRefused, KernelDied, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.execution import Outcome
 from remote_gpu.gateway import AttachmentInfo, Gateway, SessionInfo
 from remote_gpu.kernel import Connection
+from remote_gpu.logins import Logins
+from remote_gpu.output import Output
+from remote_gpu.prompts import Prompts
 from remote_gpu.pump import Pump
 from remote_gpu.running import Running
+from remote_gpu.starting import Starting
+from remote_gpu.times import moment
 from remote_gpu.trust import check_connection_file
 from remote_gpu.whose import notebook_path, own_name
 
 __all__ = ["Attached", "Prepare", "Sessions", "facts_of", "process_lives"]
 
 _EXIT_WAIT = 1.5  # seconds that ending this process's own sessions may hold up its exit
-_START_WAIT = 20.0  # seconds of one long poll while a session starts; there is no limit to how many
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f-]{36})\.json$")
 
 Prepare = Callable[[Connection], None]
@@ -40,7 +44,7 @@ Prepare = Callable[[Connection], None]
 class Sessions:
     """All sessions of one notebook kernel. `connect_gateway` makes a client of the gateway that serves this process."""
 
-    def __init__(self, shell: Any, pump: Pump, relay: Any, *, connect_gateway: Callable[[], Gateway] | None = None) -> None:
+    def __init__(self, shell: Any, pump: Pump, relay: Any, output: Output, *, connect_gateway: Callable[[], Gateway] | None = None) -> None:
         self.default = Place()
         self._shell = shell
         self._pump = pump
@@ -49,17 +53,19 @@ class Sessions:
         self._gateway: Gateway | None = None
         self._attached: dict[Place, Attached] = {}
         self._cursors: dict[str, CursorFile] = {}
-        self._choices_time = -1
-        self._chosen = ""
+        self._choice = Choice()
         self.kernel_id = _kernel_id(shell)
         self.own = own_name(shell.user_ns, "terminal" if getattr(shell, "kernel", None) is None else "kernel")
+        prompts = Prompts(lambda: self.gateway, output)
+        self.logins = Logins(lambda: self.gateway, prompts)
+        self._starting = Starting(lambda: self.gateway, prompts, output)
 
     @property
     def gateway(self) -> Gateway:
         """A gateway that lives; one is started when there is none."""
         if self._gateway is None or not process_lives(self._gateway.record.pid):
             self._gateway = self._connect_gateway()
-            self._choices_time = -1
+            self._choice.again()
         return self._gateway
 
     def gateway_if_any(self) -> Gateway | None:
@@ -80,17 +86,19 @@ class Sessions:
             return self._after_death(wanted, attached, connection.death)
         if not self.lives(attached):
             try:
-                self.reconnect(attached)
+                self.reconnect(attached, ask=True)
             except (SessionEnded, UnknownSession) as error:
                 self.forget(attached.info.id)
                 raise type(error)(error.message, hint="The next cell starts a new session.") from error
+        elif connection.asides.outage is not None:
+            self._reach(attached)
         return attached
 
     def resolved(self, place: Place) -> Place:
         """`place` with the notebook's defaults and the sidebar's choice filled in."""
         session = place.session or self.default.session
-        cluster = place.cluster or self.default.cluster or self._choice()
-        return Place(session, cluster, place.gpus)
+        cluster = place.cluster or self.default.cluster or self._choice.of(self._gateway or self.gateway, self.kernel_id, self.notebook)
+        return Place(session, cluster, place.request)
 
     def known(self) -> list[Attached]:
         """The sessions that this kernel is attached to."""
@@ -111,11 +119,12 @@ class Sessions:
         old = self.by_id(info.id)
         jobs = old.unfinished() if old is not None else ()
         asked = (*claims, *(job.msg_id for job in jobs))
-        attachment = self.gateway.attach(info.id, after=after, claims=asked, name=self._own_name())
+        attachment = self._attach(info, after=after, claims=asked, ask=True)
         connection = self._connection(attachment, after=after, old=old.connection if old else None, claims=claims, first=first, jobs=jobs)
         if old is not None:
             self._detach(old)
-            old.attachment, old.connection, old.info = attachment, connection, attachment.session
+            old.attachment, old.connection = attachment, connection
+            old.update(attachment.session)
             return old
         made = Attached(attachment.session, attachment, connection, self._cursor(info.id), facts_of(attachment.session))
         if self._relay is not None:
@@ -123,11 +132,14 @@ class Sessions:
         self._attached[self.resolved(Place(info.name, info.cluster))] = made
         return made
 
-    def reconnect(self, attached: Attached, claims: tuple[str, ...] = (), *, first: Prepare | None = None) -> None:
-        """Take up a session whose front vanished, where it was left, its background cells too. Raises `SessionEnded` and the like."""
+    def reconnect(self, attached: Attached, claims: tuple[str, ...] = (), *, first: Prepare | None = None, ask: bool = False) -> None:
+        """Take up a session whose front vanished, where it was left, its background cells too. Raises `SessionEnded` and the like.
+
+        With `ask`, in a cell that runs now, the user may be asked to log in.
+        """
         old, jobs = attached.connection, attached.unfinished()
         claims = (*claims, *(job.msg_id for job in jobs))
-        attachment = self.gateway.attach(attached.info.id, after=old.seq, claims=claims, name=self._own_name())
+        attachment = self._attach(attached.info, after=old.seq, claims=claims, ask=ask)
         attached.attachment = attachment
         attached.connection = self._connection(attachment, after=old.seq, old=old, claims=claims, first=first, jobs=jobs)
 
@@ -146,6 +158,7 @@ class Sessions:
                 each.connection.leave_front()
                 self._pump.call(each.lose_jobs)
                 each.cursor.close(remove=True)
+                JobsFile(session_id).write({})
                 self._cursors.pop(session_id, None)
 
     def end_own(self) -> None:
@@ -186,15 +199,15 @@ class Sessions:
         info = self.start(wanted)
         known = self.by_id(info.id)
         if known is None:
-            attachment = self.gateway.attach(info.id, name=self._own_name())
+            attachment = self._attach(info, ask=True)
             connection = self._connection(attachment, after=attachment.head)
             known = Attached(info, attachment, connection, self._cursor(info.id), facts_of(info))
-            if self._relay is not None and _moment(info.started) < since:
+            if self._relay is not None and moment(info.started) < since:
                 self._relay.adopt(connection)
-        if _moment(info.started) >= since:
+        if moment(info.started) >= since:
             known.queued = round(time.monotonic() - began, 3)
         self._attached[wanted] = known
-        if wanted.gpus:
+        if wanted.request:
             self._attached[Place(wanted.session, wanted.cluster)] = known
         return known
 
@@ -203,28 +216,35 @@ class Sessions:
         body: dict[str, Any] = {"cluster": wanted.cluster or "auto", "cwd": os.getcwd()}  # noqa: PTH109  a path object is no JSON
         if wanted.session:
             body["name"] = wanted.session
-        if wanted.gpus:
-            body["request"] = {"gpus": wanted.gpus}
+        if wanted.request:
+            body |= {"request": wanted.request.json(), "demand": wanted.request.demand(), **wanted.request.how()}
         if self.kernel_id:
             body["kernel_id"] = self.kernel_id
         if notebook := self.notebook() or ("" if wanted.session else self.own):
             body["notebook"] = notebook
-        info = self.gateway.start_session(wait=_START_WAIT, **body)
-        said = ""
-        while info.state.upper() == "PENDING":
-            if info.detail and info.detail != said:
-                said = info.detail
-                sys.stderr.write(f"{info.cluster}: {said}\n")
-            info = self.gateway.session(info.id, wait=_START_WAIT, seen=info.state)
-        if info.over:
-            raise StartFailed(f"Session {info.name!r} on {info.cluster} did not start: {info.detail or info.state.lower()}.")
-        return info
+        return self._starting.start(body)
 
     def notebook(self) -> str:
         """The notebook's path, where somebody told us; "" for a process without one, whose sessions are its `own`."""
         return notebook_path(self._shell.user_ns)
 
     # inside
+
+    def _attach(self, info: SessionInfo, *, after: int | None = None, claims: tuple[str, ...] = (), ask: bool) -> AttachmentInfo:
+        try:
+            return self.gateway.attach(info.id, after=after, claims=claims, name=self._own_name())
+        except AccessRefused:
+            if not ask:
+                raise
+        self.logins.log_in(info.cluster)
+        return self.gateway.attach(info.id, after=after, claims=claims, name=self._own_name())
+
+    def _reach(self, attached: Attached) -> None:
+        """The front could not reach the node when it was last heard, because somebody must log in; see whether that is still so."""
+        if self.gateway.session(attached.info.id).link.lower() != "connected":
+            self.logins.log_in(attached.info.cluster)
+        connection = attached.connection
+        self._pump.call(lambda: connection.asides.goes_on(connection.running.values()))
 
     def _connection(
         self,
@@ -296,26 +316,6 @@ class Sessions:
         sys.stderr.write(f"A new kernel was started in session {attached.info.name!r}; its earlier variables are gone.\n")
         return attached
 
-    def _choice(self) -> str:
-        gateway = self._gateway
-        choices = gateway.record.choices if gateway is not None else None
-        if gateway is None:
-            gateway = self.gateway
-            choices = gateway.record.choices
-        if choices is None:
-            return self._chosen
-        try:
-            written = os.stat(choices).st_mtime_ns  # noqa: PTH116  the hot path
-        except OSError:
-            written = 0
-        if written != self._choices_time:
-            self._choices_time = written
-            notebook = self.notebook()
-            known = self.kernel_id or notebook
-            chosen = gateway.choice(kernel_id=self.kernel_id or None, notebook=notebook or None) if known and written else "auto"
-            self._chosen = "" if chosen == "auto" else chosen
-        return self._chosen
-
     def _own_name(self) -> str:
         return Path(self.notebook()).name or ("notebook" if self.kernel_id else "terminal")
 
@@ -334,13 +334,6 @@ def process_lives(pid: int) -> bool:
 def _say_on_exit(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody may be there any more to be told
         sys.stderr.write(text + "\n")
-
-
-def _moment(time_of: str) -> float:
-    try:
-        return dt.datetime.fromisoformat(time_of).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _kernel_id(shell: Any) -> str:

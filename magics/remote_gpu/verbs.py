@@ -14,20 +14,18 @@ from remote_gpu.errors import RemoteGpuError, UnknownSession
 from remote_gpu.execution import Execution
 from remote_gpu.gateway import SessionInfo
 from remote_gpu.kernel import Connection
+from remote_gpu.login_verbs import LoginVerbs
 from remote_gpu.output import Output
 from remote_gpu.running import Running
+from remote_gpu.selection_text import told
 from remote_gpu.sessions import Attached, Prepare, Sessions, facts_of
+from remote_gpu.tables import table
+from remote_gpu.times import end_in_words, left_in_words
 
-__all__ = ["Verbs", "table"]
+__all__ = ["Verbs"]
 
 _SOON = 2.0
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as text in columns."""
-    cells = [[str(each) for each in row] for row in (heads, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    return "".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells)
+_EXTENSION = 3600  # seconds that `extend` asks for by itself
 
 
 def folder_of(attached: Attached) -> str:
@@ -48,9 +46,11 @@ class Verbs:
         output: Output,
         following: Callable[[Place | None], None],
         queue: QueueVerbs,
+        logins: LoginVerbs,
         others: Mapping[Verb, Callable[[VerbLine], str]],
     ) -> None:
         self._queue = queue
+        self._logins = logins
         self._others = others
         self._sessions = sessions
         self._cells = cells
@@ -69,7 +69,12 @@ class Verbs:
             Verb.INTERRUPT: self._interrupt,
             Verb.RESTART: self._restart,
             Verb.STOP: self._stop,
+            Verb.EXTEND: self._extend,
             Verb.LOGS: self._logs,
+            Verb.WHERE: self._where,
+            Verb.WHY: self._why,
+            Verb.LOGIN: lambda line: _say(self._logins.login(line)),
+            Verb.LOGOUT: lambda line: _say(self._logins.logout(line)),
             Verb.ON: self._on,
             Verb.OFF: self._off,
             Verb.QUEUE: lambda line: self._queue.show(self._named(line)),
@@ -83,35 +88,55 @@ class Verbs:
 
     def _status(self, line: VerbLine) -> None:
         if line.name:
-            _say(self._described(self._session(line.name)))
+            self._tell(self._session(line.name))
             return
         attached = self._sessions.known()
-        if not attached:
-            cluster = self._sessions.resolved(Place()).cluster or "a fitting cluster"
-            _say(f"No session yet: the first %%remote_gpu cell starts one on {cluster}.")
-            return
         for each in attached:
-            info = self._sessions.gateway.session(each.info.id)
-            _say(self._described(info))
-            if folder := folder_of(each):
+            each.update(self._sessions.gateway.session(each.info.id))
+            self._tell(each.info)
+            if each.connection.asides.outage is None and (folder := folder_of(each)):
                 _say(f"  working folder {folder}")
             if each.left is not None and each.left.outcome is None:
-                _say(f"  A cell was left running there: %remote_gpu attach {info.name}")
+                _say(f"  A cell was left running there: %remote_gpu attach {each.info.name}")
+        others = [each for each in self._mine(self._live()) if self._sessions.by_id(each.id) is None]
+        for info in others:
+            self._tell(info)
+        if not attached and not others:
+            cluster = self._sessions.resolved(Place()).cluster or "a fitting cluster"
+            _say(f"No session yet: the first %%remote_gpu cell starts one on {cluster}.")
+
+    def _tell(self, info: SessionInfo) -> None:
+        _say(self._described(info))
+        if not info.over and (login := self._logins.stands(info.cluster)):
+            _say(f"  {login}")
 
     def _clusters(self, _: VerbLine) -> None:
         rows = [(each.name, each.kind, each.state, each.label, each.detail) for each in self._sessions.gateway.clusters()]
         _say(table(("cluster", "kind", "state", "GPUs", ""), rows))
 
-    def _list(self, _: VerbLine) -> None:
-        sessions = self._sessions.gateway.sessions()
+    def _where(self, line: VerbLine) -> None:
+        _say(told(self._sessions.gateway.selection(line.request.json(), line.request.demand())))
+
+    def _why(self, line: VerbLine) -> None:
+        info = self._named(line)
+        _say(told(self._sessions.gateway.decision(info.decision)) if info.decision else f"{info.name}: {info.why}")
+
+    def _list(self, line: VerbLine) -> None:
+        gateway = self._sessions.gateway
+        sessions, problems = gateway.all_sessions() if line.everywhere else (gateway.sessions(), ())
+        for problem in problems:
+            _say(problem)
         if not sessions:
             _say("No remote sessions. The first %%remote_gpu cell starts one.")
             return
-        rows = [(each.name, each.cluster, each.node, each.label, each.state.lower(), self._kernel(each), each.id) for each in sessions]
-        _say(table(("session", "cluster", "node", "GPUs", "state", "kernel", "id"), rows))
+        rows = [
+            (each.name, each.cluster, each.node, each.label, each.state.lower(), self._kernel(each), _time_left(each), each.id)
+            for each in sessions
+        ]
+        _say(table(("session", "cluster", "node", "GPUs", "state", "kernel", "time left", "id"), rows))
 
     def _start(self, line: VerbLine) -> None:
-        attached = self._sessions.of_cell(Place(line.name, line.cluster, line.gpus))
+        attached = self._sessions.of_cell(Place(line.name, line.cluster, line.request))
         _say(self._described(attached.info) + (f"\n{attached.info.why}" if attached.info.why else ""))
 
     def _use(self, line: VerbLine) -> None:
@@ -196,15 +221,22 @@ class Verbs:
         self._sessions.forget(info.id)
         if info.name == self._sessions.default.session:
             self._sessions.default = Place()
-        _say(f"Session {info.name!r} on {info.cluster} is stopped.")
+        _say(f"Session {info.name!r} on {info.cluster} is {'cancelled: it had not started' if info.pending else 'stopped'}.")
+
+    def _extend(self, line: VerbLine) -> None:
+        info = self._sessions.gateway.extend(self._named(line).id, line.request.time or _EXTENSION)
+        attached = self._sessions.by_id(info.id)
+        if attached is not None:
+            attached.update(info)
+        _say(f"Session {info.name!r} on {info.cluster} now {end_in_words(info.ends) or 'has no end'}.")
 
     def _logs(self, line: VerbLine) -> None:
         text = self._sessions.gateway.logs(self._named(line).id, lines=line.lines)
         _say(text.rstrip("\n") or "The log is empty.")
 
     def _on(self, line: VerbLine) -> None:
-        place = self._sessions.resolved(Place(line.session, line.cluster, line.gpus))
-        self._following(Place(line.session, line.cluster, line.gpus))
+        place = self._sessions.resolved(Place(line.session, line.cluster, line.request))
+        self._following(Place(line.session, line.cluster, line.request))
         where = f" in session {place.session!r}" if place.session else ""
         on = f" on {place.cluster}" if place.cluster else ""
         _say(f"Following cells run remotely{where}{on}. %%local runs one here; %remote_gpu off ends this.")
@@ -222,16 +254,25 @@ class Verbs:
             current = known[0]
         if current is not None:
             return self._sessions.gateway.session(current.info.id)
-        sessions = [each for each in self._sessions.gateway.sessions() if not each.over]
-        notebook = self._sessions.notebook()
-        mine = [each for each in sessions if notebook and each.notebook == notebook] or sessions
+        sessions = self._live()
+        if not sessions and line.verb in (Verb.LOGS, Verb.WHY):  # of what has ended, too
+            sessions = list(self._sessions.gateway.sessions())
+        mine = self._mine(sessions) or sessions
         if len(mine) == 1:
             return mine[0]
-        if mine and line.verb is Verb.ATTACH:
+        if mine and line.verb in (Verb.ATTACH, Verb.LOGS):
             return self._last(mine)
         if not mine:
             raise LineError(f"There is no remote session to {line.verb}.")
         raise LineError(f"Which session? %remote_gpu {line.verb} NAME, with one of: {', '.join(each.name for each in mine)}.")
+
+    def _live(self) -> list[SessionInfo]:
+        return [each for each in self._sessions.gateway.sessions() if not each.over]
+
+    def _mine(self, sessions: Sequence[SessionInfo]) -> list[SessionInfo]:
+        """Those of this notebook, or of this process where nobody knows of a notebook."""
+        notebook = self._sessions.notebook() or self._sessions.own
+        return [each for each in sessions if each.notebook == notebook]
 
     @staticmethod
     def _last(sessions: Sequence[SessionInfo]) -> SessionInfo:
@@ -241,8 +282,11 @@ class Verbs:
 
     def _described(self, info: SessionInfo) -> str:
         where = " · ".join(part for part in (info.cluster, info.node, info.label) if part)
+        if info.pending or info.over:
+            return f"Session {info.name!r}: {where} · {info.state.lower()}" + (f" · {info.detail}" if info.detail else "")
         link = "" if info.link.upper() in ("", "CONNECTED") else f", link {info.link.lower()}"
-        return f"Session {info.name!r}: {where} · {self._kernel(info) or info.state.lower()}{link}"
+        end = f" · {words}" if (words := end_in_words(info.ends)) else ""
+        return f"Session {info.name!r}: {where} · {self._kernel(info) or info.state.lower()}{link}{end}"
 
     def _kernel(self, info: SessionInfo) -> str:
         """The kernel's state. Between idle and busy, a connection of ours knows better than the gateway, which is told with a delay."""
@@ -260,6 +304,10 @@ class Verbs:
             raise LineError(f"There is no remote session {name!r}.{nearest(name, known)}") from None
         except RemoteGpuError as error:
             raise LineError(str(error)) from error
+
+
+def _time_left(info: SessionInfo) -> str:
+    return "" if info.over else left_in_words(info.ends)
 
 
 def _say(text: str) -> Any:

@@ -15,7 +15,7 @@ def _set_up(module_places):
     """Before the suite's own set-up, which starts the kernel once for all its tests."""
 
 
-class _Samples:
+class Samples:
     """What the suite shall try, for both kernels."""
 
     language_name = "python"
@@ -40,11 +40,11 @@ class _Samples:
     code_clear_output = "from IPython.display import clear_output; clear_output()"
 
 
-class TestAPlainKernel(_Samples, suite.KernelTests):
+class TestAPlainKernel(Samples, suite.KernelTests):
     kernel_name = "python3"
 
 
-class TestARemoteKernel(_Samples, suite.KernelTests):
+class TestARemoteKernel(Samples, suite.KernelTests):
     kernel_name = "remote-gpu-local"
 
 

@@ -16,7 +16,7 @@ LOAD = "%load_ext remote_gpu"
 
 @pytest.fixture(scope="module")
 def remote(module_places) -> Iterator[Frontend]:
-    with Notebook(LOAD) as notebook:
+    with Notebook(LOAD, "%remote_gpu start") as notebook:  # a start that takes its time says so, which is no widget's traffic
         yield Frontend(notebook, "%%remote_gpu\n")
         for line in notebook.run("%remote_gpu sessions").text.splitlines()[1:]:
             notebook.run(f"%remote_gpu stop {line.split()[-1]}")

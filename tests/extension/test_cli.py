@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_remote_gpu.cli import _parser, main
+from jupyter_remote_gpu.cli import main
+from jupyter_remote_gpu.cli_parser import make_parser
 from jupyter_remote_gpu.doctor import Verdict, examine
 from remote_gpu.discovery import find_gateway
 
@@ -27,6 +28,14 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         (["sessions", "--al"], "Did you mean '--all'?"),
         (["stop"], "name the sessions to stop"),
         (["stop", "x", "--all"], "name the sessions to stop"),
+        (["clusters", "ad"], "Did you mean 'add'?"),
+        (["clusters", "add", "x", "--shh", "y"], "Did you mean '--ssh'?"),
+        (["clusters", "add", "x"], "name the host: --ssh HOST"),
+        (["clusters", "bootstrap"], "or else a host"),
+        (["clusters", "bootstrap", "x", "--ssh", "y"], "or else a host"),
+        (["clusters", "add", "x", "--ssh", "y", "--time", "soon"], "'soon' is no time"),
+        (["clusters", "add", "x", "--ssh", "y", "--gpus", "all"], "'all' is no number"),
+        (["extend", "x", "--time", "0"], "'0' is no time"),
     ],
 )
 def test_a_mistyped_command_line_is_told_with_a_suggestion(capsys, words, said):
@@ -92,12 +101,13 @@ def test_an_unused_gateway_ends_itself(places, wait_until):
 def test_the_reference_has_each_verb_with_each_option_and_each_check_of_the_doctor(places):
     text = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
     parts = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
-    _, verbs = _parser()
+    _, verbs = make_parser()
     assert list(parts) == list(verbs)
     for name, parser in verbs.items():
         for action in parser._actions:
             words = [word for word in action.option_strings if word.startswith("--") and word != "--help"]
             assert all(word in parts[name] for word in words), f"{name} {words}"
-    checks = {"cluster NAME" if finding.what.startswith("cluster ") else finding.what for finding in examine()}
+    found = [finding.what for finding in examine()]
+    checks = {"cluster NAME" if what.startswith("cluster ") else "login HOST" if what.startswith("login ") else what for what in found}
     assert [check for check in sorted(checks) if f"`{check}`" not in parts["doctor"]] == []
     assert all(f"`{verdict}`" in parts["doctor"] for verdict in Verdict)

@@ -175,7 +175,18 @@ def test_other_sources_make_another_bundle(places, tmp_path):
     package = tmp_path / "remote_gpu"
     for folder in ("node", "transfer"):
         (package / folder).mkdir(parents=True)
-    parts = ("__init__", "base", "errors", "folders", "frames", "node/__init__", "transfer/__init__", "transfer/frames", "transfer/trees")
+    parts = (
+        "__init__",
+        "base",
+        "errors",
+        "folders",
+        "frames",
+        "power",
+        "node/__init__",
+        "transfer/__init__",
+        "transfer/frames",
+        "transfer/trees",
+    )
     for name in (f"{part}.py" for part in parts):
         (package / name).write_text("")
     one = Bundle(package).digest

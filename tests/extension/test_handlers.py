@@ -128,7 +128,7 @@ async def test_a_selection_starts_nothing_and_gives_its_reasons(server):
     check(answer.json, "Selection")
     assert answer.json["chosen"] == ""
     assert "1000 asked for" in answer.json["sentence"]
-    assert (await server.unix("GET", "/remote-gpu/sessions")).json == {"sessions": []}
+    assert (await server.unix("GET", "/remote-gpu/sessions")).json == {"sessions": [], "problems": []}
 
 
 @pytest.mark.parametrize(

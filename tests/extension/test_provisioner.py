@@ -53,7 +53,7 @@ class FakeGateway:
         self.wanted = body
         return self._note("start")
 
-    def session(self, _session):
+    def session(self, _session, *, wait=None, seen=None):
         return self._note("session")
 
     def restart(self, _session):
@@ -208,7 +208,7 @@ async def test_waiting_ends_with_the_kernel(provisioner, gateway):
 
 
 async def test_a_start_that_is_still_queued_fails_with_its_place_and_keeps_the_request(provisioner, gateway):
-    gateway.state, gateway.detail = "pending", "place 4 in the queue"
+    gateway.state, gateway.detail, provisioner.start_timeout = "pending", "place 4 in the queue", 0.05
     with pytest.raises(StartTimedOut, match=r"place 4 in the queue.*kept as session digits"):
         await launched(provisioner)
     assert "stop" not in gateway.calls

@@ -97,12 +97,6 @@ def test_a_choice_is_kept_until_it_is_taken_back(registry):
     assert registry.choice("a.ipynb") == "auto"
 
 
-def test_waits_come_back_newest_first(registry):
-    registry.add_wait("local", ResourceRequest(gpus=1), 1.0, 4.0)
-    registry.add_wait("local", ResourceRequest(), 2.0, 3.0)
-    assert registry.waits("local") == [(2.0, 3.0), (1.0, 4.0)]
-
-
 def test_kernels_and_notebooks_of_a_server_survive_it(registry, tmp_path):
     row = ServerKernelRow("k-a", "a", "remote-gpu-local", "/home", 1, 2, {"front": "x"})
     notebook = NotebookRow("n", "k-a", "a.ipynb", "a", "notebook")

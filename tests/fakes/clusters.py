@@ -6,17 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from jupyter_remote_gpu.models import (
-    Allocation,
-    AllocationState,
-    ClusterSnapshot,
-    ClusterState,
-    Gpu,
-    KernelLaunch,
-    Pool,
-    ResourceRequest,
-    SessionId,
-)
+from jupyter_remote_gpu.models import Allocation, AllocationState, Gpu, KernelLaunch, ResourceRequest, SessionId
+from jupyter_remote_gpu.offers import ClusterSnapshot, ClusterState, Pool
 from remote_gpu.errors import LinkProblem, RemoteGpuError, StartFailed
 from remote_gpu.streams import FrameStream
 

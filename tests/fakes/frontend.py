@@ -134,6 +134,8 @@ def traffic(messages: Sequence[dict[str, Any]]) -> list[Any]:
         content = each["content"]
         if each["msg_type"] in _SKIPPED or RECORD in (content.get("data") or {}):
             continue
+        if set((content.get("data") or {}).get("state") or ()) == {"_cursor"}:  # matplotlib's, while a drawing takes long
+            continue
         if each["msg_type"] == "stream" and lines and lines[-1][0] == "stream" and lines[-1][1] == content["name"]:
             lines[-1] = ("stream", content["name"], lines[-1][2] + content["text"])
             continue

@@ -135,10 +135,10 @@ class Notebook:
         raise AssertionError("no such message came")
 
     def ask(self, kind: str, code: str, cursor: int | None = None) -> dict[str, Any]:
-        """Completion (``complete``) or inspection (``inspect``)."""
+        """Completion (``complete``) or inspection (``inspect``). The first one takes long: jedi reads all that the notebook has imported."""
         msg_id = getattr(self.client, kind)(code, len(code) if cursor is None else cursor)
         while True:
-            reply = self.client.get_shell_msg(timeout=30)
+            reply = self.client.get_shell_msg(timeout=120)
             if reply["parent_header"].get("msg_id") == msg_id:
                 return dict(reply["content"])
 

@@ -47,6 +47,9 @@ class PlainGateway:
     def sessions(self) -> tuple[SessionInfo, ...]:
         return tuple(self._sessions.values())
 
+    def all_sessions(self) -> tuple[tuple[SessionInfo, ...], tuple[str, ...]]:
+        return self.sessions(), ()
+
     def session(self, session: str, **_: Any) -> SessionInfo:
         for info in self._sessions.values():
             if session in (info.id, info.name):

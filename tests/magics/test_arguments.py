@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 
 from remote_gpu.arguments import CELL_OPTIONS, CELL_USAGE, LINE_USAGE, CellLine, LineError, Verb, VerbLine, parse_cell, parse_verb
 from remote_gpu.cell import numbered
+from remote_gpu.resources import Request
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("", CellLine()),
-        ("--session a --cluster=b --gpus 2", CellLine("a", "b", 2)),
+        ("--session a --cluster=b --gpus 2", CellLine("a", "b", Request(gpus=2))),
+        ("--gpus 0 --exclusive", CellLine(request=Request(gpus=0, exclusive=True))),
+        ("--gpu 'NVIDIA H100' --gpu-memory 80G", CellLine(request=Request(gpu_model="NVIDIA H100", gpu_memory_mb=81920))),
+        ("--cpus 8 --memory=64G --time 1d12h --nodes 2", CellLine(request=Request(cpus=8, memory_mb=65536, time=129600, nodes=2))),
+        (
+            "--partition p --account a --qos q --constraint 'x&y' --reservation r",
+            CellLine(request=Request(partition="p", account="a", qos="q", constraint="x&y", reservation="r")),
+        ),
         ("--session 'two words'  # a comment", CellLine("two words")),
         ("--help", CellLine(help=True)),
         ("-h", CellLine(help=True)),
@@ -40,7 +48,13 @@ def test_a_cells_options_are_read(line, expected):
     [
         ("", VerbLine()),
         ("start", VerbLine(Verb.START)),
-        ("start big --cluster c --gpus 4", VerbLine(Verb.START, "big", "c", 4)),
+        ("start big --cluster c --gpus 4", VerbLine(Verb.START, "big", "c", Request(gpus=4))),
+        ("extend", VerbLine(Verb.EXTEND)),
+        ("extend a --time 30", VerbLine(Verb.EXTEND, "a", request=Request(time=1800))),
+        ("login", VerbLine(Verb.LOGIN)),
+        ("login c", VerbLine(Verb.LOGIN, cluster="c")),
+        ("logout --cluster c", VerbLine(Verb.LOGOUT, cluster="c")),
+        ("on --time 2h", VerbLine(Verb.ON, request=Request(time=7200))),
         ("logs a --lines=7", VerbLine(Verb.LOGS, "a", lines=7)),
         ("on --session a", VerbLine(Verb.ON, session="a")),
         ("--help", VerbLine(Verb.HELP)),
@@ -65,8 +79,15 @@ def test_a_command_is_read(line, expected):
     ("line", "said"),
     [
         ("--sesion a", "Did you mean --session?"),
-        ("--gpus 0", "at least 1"),
-        ("--gpus -1", "number"),
+        ("--gpus -1", "--gpus needs a number of GPUs"),
+        ("--gpuss 1", "Did you mean --gpus?"),
+        ("--memroy 1G", "Did you mean --memory?"),
+        ("--partion p", "Did you mean --partition?"),
+        ("--cpus 0", "--cpus needs a number of at least 1, not '0'"),
+        ("--memory 64", "--memory needs a size such as 64G, 512M or 1.5T, not '64'"),
+        ("--time soon", "--time needs a time such as 2h, 90m or 1d12h, or one as Slurm has it"),
+        ("--exclusive=1", "--exclusive takes no value"),
+        ("--account ' '", "--account needs an account"),
         ("--gpus", "needs a value"),
         ("--session --gpus 1", "needs a value"),
         ("name", "--session name"),
@@ -95,6 +116,10 @@ def test_a_mistake_in_a_cells_line_says_what_was_meant(line, said):
         ("stop a b", "takes one name"),
         ("on a", "takes no name"),
         ("stop --gpus 1", "has no option --gpus"),
+        ("extend --tim 1h", "Did you mean --time?"),
+        ("login a b", "takes one name"),
+        ("login a --cluster b", "One name is enough"),
+        ("logn", "Did you mean login?"),
         ("push", "needs the names of variables"),
         ("pull --session s", "needs the names of variables"),
         ("push a.b", "names of variables"),
@@ -111,7 +136,7 @@ def test_a_mistake_in_a_command_says_what_was_meant(line, said):
         parse_verb(line)
 
 
-@pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "logs", "use", "vars", "queue"])
+@pytest.mark.parametrize("verb", ["status", "start", "attach", "interrupt", "restart", "stop", "extend", "logs", "use", "vars", "queue"])
 def test_a_session_is_named_with_or_without_the_option(verb):
     assert (
         parse_verb(f"{verb} --session two").name == parse_verb(f"{verb} two").name == parse_verb(f"{verb} two --session=two").name == "two"

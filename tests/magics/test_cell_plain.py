@@ -26,6 +26,7 @@ class TestPlainCell(CellContract):
     def remote(self, notebook: Notebook, code: str, options: str = "", **more: Any) -> Cell:
         return super().remote(notebook, code, f"--no-sync {options}", **more)
 
+    test_names_cross_small_ones_and_a_large_array = None
     test_on_makes_following_cells_remote_until_off = None  # such cells have their names cross
     test_text_on_both_streams_keeps_its_order_without_a_flush = None  # the plain kernel's streams know nothing of each other
 

@@ -13,7 +13,9 @@ from remote_gpu.completion import Completion
 def offered():
     """What is offered at the end of a line."""
     shell = SimpleNamespace(user_ns={"apple": 1, "avocado": 2, "banana": 3, "_a": 4, "hidden": 5}, user_ns_hidden={"hidden": 5})
-    sessions = SimpleNamespace(gateway_if_any=lambda: None)
+    clusters = [SimpleNamespace(name=name) for name in ("alps", "box")]
+    gateway = SimpleNamespace(clusters=lambda: clusters, sessions=list)
+    sessions = SimpleNamespace(gateway_if_any=lambda: gateway)
     completion = Completion(shell, lambda: sessions, lambda: None)
 
     def ask(line):
@@ -30,7 +32,14 @@ def offered():
         ("%%remote_gpu -o apple,ba", "ba", ["banana"]),
         ("%%remote_gpu --input=apple, b", "b", ["banana"]),
         ("%%remote_gpu --back", "--back", ["--background"]),
-        ("%%remote_gpu --no-sync --n", "--n", ["--name"]),
+        ("%%remote_gpu --no-sync --na", "--na", ["--name"]),
+        ("%%remote_gpu --gpu", "--gpu", ["--gpus", "--gpu", "--gpu-memory"]),
+        ("%remote_gpu start --time 1h --ex", "--ex", ["--exclusive", "--exclude"]),
+        ("%remote_gpu on --par", "--par", ["--partition"]),
+        ("%remote_gpu log", "log", ["logs", "login", "logout"]),
+        ("%remote_gpu extend --", "--", ["--session", "--time"]),
+        ("%remote_gpu login ", "", ["alps", "box", "--cluster"]),
+        ("%remote_gpu logout --cluster b", "b", ["box"]),
         ("%remote_gpu pu", "pu", ["push", "pull", "put"]),
         ("%remote_gpu push ", "", ["apple", "avocado", "banana", "--session"]),
         ("%remote_gpu pull apple b", "b", ["banana"]),

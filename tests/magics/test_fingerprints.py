@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-import time
 import tracemalloc
 
 import pytest
@@ -153,28 +153,35 @@ def test_an_array_in_pieces_is_compared_without_a_copy_of_the_whole():
     assert key([part]) != nested
 
 
+@pytest.mark.timeout(30)
 def test_an_array_that_repeats_itself_is_compared_by_what_it_has():
-    array = np.broadcast_to(np.arange(4), (10**9, 4))
-    start = time.perf_counter()
+    array = np.broadcast_to(np.arange(4), (10**9, 4))  # whoever reads all of it reads 32 GB
     assert key(array) == key(array)
-    assert time.perf_counter() - start < 1
 
 
-def _best(function, times=5):
-    spent = []
-    for _ in range(times):
-        start = time.perf_counter()
+def _calls(function) -> int:
+    """How many Python functions are called meanwhile: what a busy machine does not change."""
+    count = 0
+
+    def called(_frame, event, _argument) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
         function()
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+    finally:
+        sys.setprofile(before)
+    return count
 
 
-def test_a_thousand_small_variables_cost_a_few_milliseconds(notebook):
+def test_a_thousand_small_variables_cost_a_few_calls_each(notebook):
     make = [lambda n: n, str, lambda n: [n, "a", 2.5] * 5, lambda n: {"a": n, "b": [1, 2]}, lambda n: np.arange(50) + n]
     values = [make[number % 5](number) for number in range(1000)]
     scope = notebook.scope()
-    spent = _best(lambda: [fingerprint(value, scope) for value in values])
-    assert spent < 0.005 * 3, f"{spent * 1000:.1f} ms; a quiet machine takes less than 2"
+    calls = _calls(lambda: [fingerprint(value, scope) for value in values])
+    assert calls < 12_000, calls
 
 
 def test_a_thousand_instances_have_their_class_looked_at_once(notebook):
@@ -182,6 +189,6 @@ def test_a_thousand_instances_have_their_class_looked_at_once(notebook):
         "class Point:\n    def __init__(self, x): self.x = x\n    def norm(self): return abs(self.x)\npoints = [Point(i) for i in range(1000)]"
     )
     scope = notebook.scope()
-    spent = _best(lambda: [fingerprint(value, scope) for value in notebook.names["points"]], 3)
-    assert spent < 0.05, spent
+    calls = _calls(lambda: [fingerprint(value, scope) for value in notebook.names["points"]])
+    assert calls < 100_000, calls
     assert len({fingerprint(value, scope).key for value in notebook.names["points"]}) == 1000

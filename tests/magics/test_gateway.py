@@ -98,6 +98,13 @@ def test_sessions_come_as_frozen_values_and_unknown_fields_are_left_out(fake, ga
         session.name = "other"
 
 
+def test_all_sessions_are_asked_of_the_clusters_too_and_which_could_not_be_asked_is_told(fake, gateway):
+    fake.answers["GET /remote-gpu/sessions"] = (200, {"sessions": [SESSION], "problems": ["montreal: it did not answer."]})
+    (session,), problems = gateway.all_sessions()
+    assert (session.id, problems) == ("abc", ("montreal: it did not answer.",))
+    assert fake.asked[-1][1] == "/remote-gpu/sessions?discover=true"
+
+
 def test_clusters_come_with_their_pools(fake, gateway):
     pools = [{"name": "gpu", "gpus_total": 4, "odd": True}]
     fake.answers["GET /remote-gpu/clusters"] = (200, {"clusters": [{"name": "local", "kind": "local", "pools": pools}]})
@@ -190,3 +197,44 @@ def test_a_choice_is_read_and_set_for_a_kernel(fake, gateway):
     assert gateway.choice(kernel_id="k") == "auto"
     assert gateway.set_choice("local", kernel_id="k") == "local"
     assert fake.asked[-1] == ("PUT", "/remote-gpu/choice?kernel_id=k", {"cluster": "local"})
+
+
+PROMPT = {"id": "p1", "host": "h", "text": "Password:", "kind": "secret", "asked": "2026-01-01T00:00:00Z", "new_field": 1}
+LOGIN = {"host": "h", "clusters": ["c"], "state": "trying", "detail": "", "expires": None, "prompts": [PROMPT], "stamp": "s1"}
+
+
+def test_a_session_says_its_end_its_stamp_and_what_its_login_asks(fake, gateway):
+    more = {"state": "pending", "ends": "2026-01-01T00:00:00Z", "prompts": [PROMPT], "stamp": "s1", "problem": None}
+    fake.answers["GET /remote-gpu/sessions/abc"] = (200, SESSION | more)
+    session = gateway.session("abc")
+    assert (session.ends, session.stamp, session.pending, session.problem) == ("2026-01-01T00:00:00Z", "s1", True, {})
+    assert [(each.id, each.kind) for each in session.prompts] == [("p1", "secret")]
+    hash(session.prompts)
+
+
+def test_a_login_is_begun_waited_for_and_ended(fake, gateway):
+    fake.answers["POST /remote-gpu/logins/c"] = (202, LOGIN)
+    fake.answers["GET /remote-gpu/logins/c"] = (200, LOGIN | {"state": "in", "prompts": []})
+    fake.answers["GET /remote-gpu/logins"] = (200, {"logins": [LOGIN]})
+    fake.answers["DELETE /remote-gpu/logins/c"] = (204, None)
+    assert gateway.begin_login("c").prompts[0].text == "Password:"
+    assert gateway.login("c", wait=5, seen="s1").state == "in"
+    assert fake.asked[-1][1] == "/remote-gpu/logins/c?wait=5&seen=s1"
+    assert gateway.logins()[0].clusters == ("c",)
+    gateway.end_login("c")
+    assert fake.asked[-1][0] == "DELETE"
+
+
+def test_an_answer_goes_in_the_body_and_a_refusal_is_a_delete(fake, gateway):
+    fake.answers["POST /remote-gpu/prompts/p1"] = (204, None)
+    fake.answers["DELETE /remote-gpu/prompts/p1"] = (204, None)
+    gateway.answer("p1", "secret ü")
+    assert fake.asked[-1] == ("POST", "/remote-gpu/prompts/p1", {"answer": "secret ü"})
+    gateway.refuse("p1")
+    assert fake.asked[-1][0] == "DELETE"
+
+
+def test_an_end_is_moved_by_seconds(fake, gateway):
+    fake.answers["POST /remote-gpu/sessions/abc/extend"] = (200, SESSION | {"ends": "2026-01-01T01:00:00Z"})
+    assert gateway.extend("abc", 3600).ends == "2026-01-01T01:00:00Z"
+    assert fake.asked[-1][2] == {"seconds": 3600}

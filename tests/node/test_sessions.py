@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from tests.node.client import Client, Stream, node, node_environment, session_environment, wait_for
 from tests.node.conftest import Sessions
 
+from jupyter_remote_gpu.clusters.bundle import Bundle
 from remote_gpu.frames import Frame, Kind, Lane, data_frames, preamble
 
 
@@ -96,6 +97,19 @@ def test_the_answer_tells_of_the_machine_and_the_list_of_the_session(folder: Pat
     assert {"node", "python", "arch", "gpus", "warm", "folder", "cwd"} <= set(session)
     assert session["session"] in [each["session"] for each in node(folder, "list")["sessions"]]
     assert node(folder, "status", session["session"])["kernel"]["incarnation"] == 1
+
+
+def test_a_list_leaves_a_session_alone_that_is_just_being_made_and_clears_away_what_a_dead_one_left(folder: Path) -> None:
+    made = folder / "s" / "justbegun1"
+    made.mkdir(parents=True, mode=0o700)
+    with (folder / "s" / ".justbegun1.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (["list"], ["stop", "justbegun1"]):
+            node(folder, *command)
+            assert made.exists()
+    assert "justbegun1" not in [each["session"] for each in node(folder, "list")["sessions"]]
+    assert not made.exists()
+    assert not (folder / "s" / ".justbegun1.lock").exists()
 
 
 def test_input_is_asked_for_and_answered(client: Client) -> None:
@@ -496,18 +510,8 @@ def test_run_keeps_a_session_in_the_foreground_until_it_is_over(folder: Path) ->
 
 
 def test_sessions_start_from_a_zip_file(folder: Path, tmp_path: Path) -> None:
-    root = Path(__file__).parents[2] / "magics" / "remote_gpu"
     bundle = tmp_path / "bundle.pyz"
-    with zipfile.ZipFile(bundle, "w") as archive:
-        for path in [
-            *(
-                root / f"{name}.py"
-                for name in ("__init__", "base", "errors", "frames", "folders", "transfer/__init__", "transfer/frames", "transfer/trees")
-            ),
-            *(root / "node").rglob("*.py"),
-        ]:
-            archive.write(path, f"remote_gpu/{path.relative_to(root)}")
-        archive.writestr("__main__.py", "from remote_gpu.node.__main__ import main\nmain()\n")
+    bundle.write_bytes(Bundle().data())
     environment = {**node_environment(folder), "PYTHONPATH": ""}
     wish = json.dumps({"session": "zipped", "env": session_environment(folder)})
     done = subprocess.run([sys.executable, str(bundle), "start"], input=wish, env=environment, capture_output=True, text=True, check=True)

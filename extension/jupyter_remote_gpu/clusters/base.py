@@ -6,16 +6,33 @@ each kind must pass.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from jupyter_remote_gpu.clusters.bundle import Bundle
+    from jupyter_remote_gpu.clusters.login import Login
+    from jupyter_remote_gpu.clusters.logins import Logins
     from jupyter_remote_gpu.data_commands import DataCommand
-    from jupyter_remote_gpu.models import Allocation, ClusterSnapshot, KernelLaunch, ResourceRequest, SessionId
+    from jupyter_remote_gpu.models import Allocation, Found, KernelLaunch, ResourceRequest, SessionId
+    from jupyter_remote_gpu.offers import ClusterSnapshot, StartEstimate
     from jupyter_remote_gpu.settings import Settings
     from remote_gpu.streams import FrameStream
 
-__all__ = ["GROUP", "CarriesData", "Cluster", "ClusterFactory", "Prewarms"]
+__all__ = [
+    "GROUP",
+    "CarriesData",
+    "Cluster",
+    "ClusterFactory",
+    "Estimates",
+    "FindsSessions",
+    "HoldsConnections",
+    "NeedsLogin",
+    "Prewarms",
+    "Scheduled",
+    "Surroundings",
+]
 
 GROUP = "jupyter_remote_gpu.clusters"
 """Entry points of this group: NAME = the `kind` in the configuration, value = a `ClusterFactory`."""
@@ -100,5 +117,75 @@ class CarriesData(Protocol):
         ...
 
 
-ClusterFactory = Callable[[str, Mapping[str, Any], "Settings"], Cluster]
-"""(name, its configuration, the gateway's settings) → the cluster; raises `UsageProblem` for a wrong configuration."""
+@runtime_checkable
+class NeedsLogin(Protocol):
+    """A cluster behind a login."""
+
+    @property
+    def login(self) -> Login | None:
+        """The login that leads to it; None when this machine is a part of it."""
+        ...
+
+
+@runtime_checkable
+class HoldsConnections(Protocol):
+    """A cluster that keeps connections open between calls."""
+
+    async def aclose(self) -> None:
+        """Close them; idempotent. What runs on the cluster goes on."""
+        ...
+
+
+@runtime_checkable
+class FindsSessions(Protocol):
+    """A cluster that knows what runs on it, also what another gateway of the user started."""
+
+    async def sessions(self) -> Sequence[Found]:
+        """The sessions of this user that are there, pending or running. Raises `RemoteGpuError`."""
+        ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A cluster whose allocations wait in a queue and have an end."""
+
+    def resume(self, allocation: Allocation) -> AsyncIterator[Allocation]:
+        """As `Cluster.launch`, from where another gateway's launch was when that gateway ended.
+
+        `allocation` is the last one that was written down; what it asked for may have been taken or not.
+        """
+        ...
+
+    async def extend(self, allocation: Allocation, seconds: int) -> Allocation:
+        """Move the end of a RUNNING or PENDING allocation by `seconds`. Raises `NotAllowed` with the scheduler's own words."""
+        ...
+
+    async def log(self, allocation: Allocation, lines: int) -> str:
+        """The last lines of what the allocation itself wrote; "" when there is nothing (any more)."""
+        ...
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """A cluster whose scheduler says when a request would start, without taking it."""
+
+    async def estimate(self, request: ResourceRequest) -> StartEstimate | None:
+        """When a session that asks for `request` would start if it were asked for now; None when nobody can say.
+
+        Called beside a selection, for all clusters side by side; answers within some seconds, and may answer what it did half a minute ago. Raises
+        `UsageProblem`, in the scheduler's own words, when it would not take such a request at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a gateway lends to its clusters."""
+
+    settings: Settings
+    logins: Logins
+    bundle: Bundle
+
+
+ClusterFactory = Callable[[str, Mapping[str, Any], Surroundings], Cluster]
+"""(name, its configuration, what the gateway lends) → the cluster; raises `UsageProblem` for a wrong configuration."""

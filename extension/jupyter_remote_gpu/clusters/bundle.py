@@ -27,6 +27,7 @@ _SHARED = (
     "errors.py",
     "folders.py",
     "frames.py",
+    "power.py",
     "transfer/__init__.py",
     "transfer/frames.py",
     "transfer/trees.py",
@@ -52,8 +53,7 @@ class Bundle:
 
         Raises `NotWritable` when the folder or the disk refuses.
         """
-        digest = self.digest
-        path = node_folder("b") / f"{digest[:16]}.pyz"
+        path = node_folder("b") / f"{self.digest[:16]}.pyz"
         if not path.exists():
             _write(path, self.data())
         return path
@@ -67,6 +67,22 @@ class Bundle:
                 seal.update(f"{name}\0{len(source)}\0".encode() + source)
             self._digest = seal.hexdigest()
         return self._digest
+
+    @property
+    def sources_digest(self) -> str:
+        """SHA-256 of the sources alone, in hex."""
+        seal = hashlib.sha256()
+        for name, source in self._sources():
+            seal.update(f"{name}\0{len(source)}\0".encode() + source)
+        return seal.hexdigest()
+
+    def sources(self) -> bytes:
+        """The sources, packed: what another machine needs to make the archive for a Python of its own (see `remote_gpu.node.boot`)."""
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, source in [*self._sources(), ("__main__.py", _START.encode())]:
+                archive.writestr(zipfile.ZipInfo(name, _WHEN), source, zipfile.ZIP_DEFLATED)
+        return target.getvalue()
 
     def data(self) -> bytes:
         """The archive's bytes."""

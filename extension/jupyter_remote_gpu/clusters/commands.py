@@ -18,7 +18,7 @@ from typing import Any
 
 from remote_gpu.errors import StartFailed, StartTimedOut, from_problem
 
-__all__ = ["ANSWER", "ask", "redact", "words"]
+__all__ = ["ANSWER", "answer_in", "answer_of", "ask", "redact", "words"]
 
 ANSWER = b"JRG "
 """What a node command's line of answer begins with."""
@@ -58,6 +58,29 @@ async def ask(
         await _end(process, patience)
     if answer is None:
         raise _no_answer(argv, step, process.returncode, noise, errors)
+    return _checked(answer)
+
+
+def answer_of(argv: Sequence[str], step: str, status: int | None, out: str, err: str) -> dict[str, Any]:
+    """The object of the ``JRG`` line in what a command printed; raises as `ask` does."""
+    for line in out.splitlines():
+        if (answer := answer_in(line.encode())) is not None:
+            return _checked(answer)
+    raise _no_answer(argv, step, status, out[-_TAIL:], err[-_TAIL:])
+
+
+def answer_in(line: bytes) -> dict[str, Any] | None:
+    """The object of a ``JRG`` line, None for any other line."""
+    position = line.find(ANSWER)
+    if position >= 0:
+        with contextlib.suppress(ValueError):
+            value = json.loads(line[position + len(ANSWER) :])
+            if isinstance(value, dict):
+                return value
+    return None
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if not answer.get("ok", True):
         raise from_problem(answer.get("problem") or {})
     return answer
@@ -106,12 +129,8 @@ async def _read_answer(stdout: asyncio.StreamReader | None) -> tuple[dict[str, A
             continue
         if not line:
             break
-        position = line.find(ANSWER)
-        if position >= 0:
-            with contextlib.suppress(ValueError):
-                value = json.loads(line[position + len(ANSWER) :])
-                if isinstance(value, dict):
-                    return value, _text(noise)
+        if (value := answer_in(line)) is not None:
+            return value, _text(noise)
         noise = [*noise[-40:], line]
     return None, _text(noise)
 

@@ -9,24 +9,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from jupyter_remote_gpu.clusters.base import Surroundings
 from jupyter_remote_gpu.clusters.bundle import Bundle
 from jupyter_remote_gpu.clusters.commands import ask
 from jupyter_remote_gpu.clusters.environment import allowed, refuse_others
+from jupyter_remote_gpu.clusters.granted import granted, pools_of
+from jupyter_remote_gpu.clusters.node_commands import node_command
 from jupyter_remote_gpu.data_commands import DataCommand
-from jupyter_remote_gpu.models import (
-    Allocation,
-    AllocationState,
-    ClusterKind,
-    ClusterSnapshot,
-    ClusterState,
-    Gpu,
-    KernelLaunch,
-    Pool,
-    ResourceRequest,
-    SessionId,
-)
+from jupyter_remote_gpu.models import GONE, Allocation, AllocationState, ClusterKind, KernelLaunch, ResourceRequest, SessionId
+from jupyter_remote_gpu.offers import ClusterSnapshot, ClusterState
 from jupyter_remote_gpu.settings import Settings
 from remote_gpu.discovery import process_start_time
 from remote_gpu.errors import UsageProblem
@@ -39,10 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalCluster"]
 
 _OPTIONS = {"kind", "python"}
-_QUICK_START = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from remote_gpu.node.__main__ import main; main()"
 _QUICK = 20.0  # seconds that a command may take which only asks
-_IDLE_SHARE = 0.1  # of its memory: a GPU of which less is in use counts as free
-_SMALL_GPU_MB = 4096  # what the driver and a desktop take is not a share of the memory
 
 
 class LocalCluster:
@@ -60,11 +50,16 @@ class LocalCluster:
         self._settings = settings
         self._bundle = bundle or Bundle()
 
+    @classmethod
+    def of(cls, name: str, options: Mapping[str, Any], surroundings: Surroundings) -> Self:
+        """See `ClusterFactory`."""
+        return cls(name, options, surroundings.settings, surroundings.bundle)
+
     async def snapshot(self) -> ClusterSnapshot:
         """This machine's GPUs, as its own ``gpus`` command sees them."""
         answer = await ask(self._command("gpus"), step="Looking for GPUs", env=self._environment(), timeout=_QUICK)
         gpus = [gpu for gpu in answer.get("gpus", ()) if isinstance(gpu, dict)]
-        return ClusterSnapshot(self.name, self.kind, ClusterState.READY, platform.node(), _pools(gpus), time.time())
+        return ClusterSnapshot(self.name, self.kind, ClusterState.READY, platform.node(), pools_of(gpus, os.uname().machine), time.time())
 
     async def launch(self, request: ResourceRequest, kernel: KernelLaunch) -> AsyncIterator[Allocation]:
         """Run the node's ``start``; it returns as soon as the supervisor listens."""
@@ -80,7 +75,7 @@ class LocalCluster:
             question=replace(kernel, env={**self._environment(), **extra}).json(),
             timeout=self._settings.start_timeout,
         )
-        yield _granted(wanted, answer)
+        yield granted(wanted, answer)
 
     async def poll(self, allocation: Allocation) -> Allocation:
         """Look for the supervisor's process; without its number, for the file that it wrote into its folder."""
@@ -90,7 +85,7 @@ class LocalCluster:
             return _from_folder(allocation)
         if _lives(allocation.pid, allocation.start_time):
             return allocation
-        return replace(allocation, state=AllocationState.ENDED, detail="Its supervisor has ended.")
+        return replace(allocation, state=AllocationState.ENDED, detail=GONE)
 
     async def open_stream(self, allocation: Allocation, session: SessionId) -> FrameStream:
         """The stdin and stdout of the node's ``attach``."""
@@ -122,26 +117,10 @@ class LocalCluster:
 
     def _quick_command(self, *words: str) -> list[str]:
         """A command that needs no installed package: Python starts in half the time without looking for them."""
-        return [self._python, "-I", "-S", "-c", _QUICK_START, str(self._bundle.path()), *words]
+        return node_command(self._python, str(self._bundle.path()), *words)
 
     def _environment(self) -> dict[str, str]:
         return allowed(self._settings.environment)
-
-
-def _granted(wanted: Allocation, answer: Mapping[str, Any]) -> Allocation:
-    return replace(
-        wanted,
-        state=AllocationState.RUNNING,
-        node=str(answer.get("node") or wanted.node),
-        pid=int(answer["pid"]),
-        start_time=int(answer.get("start_time") or 0),
-        folder=str(answer.get("folder") or wanted.folder),
-        gpus=tuple(Gpu(str(gpu.get("name", "")), int(gpu.get("memory_mb", 0))) for gpu in answer.get("gpus") or ()),
-        python=str(answer.get("python", "")),
-        arch=str(answer.get("arch", "")),
-        warm=bool(answer.get("warm")),
-        detail="",
-    )
 
 
 def _from_folder(allocation: Allocation) -> Allocation:
@@ -152,7 +131,7 @@ def _from_folder(allocation: Allocation) -> Allocation:
         return replace(allocation, state=AllocationState.FAILED, detail="Its supervisor never started.")
     if _lives(pid, start_time):
         return replace(allocation, state=AllocationState.RUNNING, pid=pid, start_time=start_time, detail="")
-    return replace(allocation, state=AllocationState.ENDED, pid=pid, start_time=start_time, detail="Its supervisor has ended.")
+    return replace(allocation, state=AllocationState.ENDED, pid=pid, start_time=start_time, detail=GONE)
 
 
 def _lives(pid: int, start_time: int) -> bool:
@@ -163,18 +142,3 @@ def _lives(pid: int, start_time: int) -> bool:
     except PermissionError:  # somebody else's process has the number now
         return False
     return not found or not start_time or found == start_time
-
-
-def _pools(gpus: list[dict[str, Any]]) -> tuple[Pool, ...]:
-    models = list(dict.fromkeys((str(gpu.get("name", "GPU")), int(gpu.get("memory_mb", 0))) for gpu in gpus))
-    machine = os.uname().machine
-    return tuple(_pool(model, memory, [gpu for gpu in gpus if gpu.get("name") == model], machine) for model, memory in models) or (
-        Pool("cpu", cpu_arch=machine),
-    )
-
-
-def _pool(model: str, memory: int, gpus: list[dict[str, Any]], machine: str) -> Pool:
-    count = len(gpus)
-    free = sum(1 for gpu in gpus if int(gpu.get("used_mb") or 0) < _IDLE_SHARE * max(memory, _SMALL_GPU_MB))
-    accelerator = str(gpus[0].get("accelerator", "cuda")) if gpus else ""
-    return Pool(model, model, memory, count, free, count, machine, accelerator)

@@ -20,7 +20,7 @@ from remote_gpu.execution import Finished, Outcome, Page, Result
 from remote_gpu.failures import plain, remote_error
 from remote_gpu.messages import Message
 from remote_gpu.record import duration
-from remote_gpu.running import Event, Running
+from remote_gpu.running import Event, LinkLost, Running
 
 if TYPE_CHECKING:
     from remote_gpu.attached import Attached
@@ -197,6 +197,8 @@ class Job:
                 self.end(event.outcome)
         elif isinstance(event, Page):
             self._publish("display_data", {"data": event.data, "metadata": {}})
+        elif isinstance(event, LinkLost):  # a job has nobody to be asked; its cell says it
+            self._publish("stream", {"name": "stderr", "text": f"{event.text} This cell runs on there, and its output is kept.\n"})
         else:
             self._background.later(self, event)
 

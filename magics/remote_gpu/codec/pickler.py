@@ -124,6 +124,7 @@ _SHARED = frozenset({"__main__", "torch", "torch.nn.parameter"})
 _UNSHARED = frozenset({"device", "dtype", "Size", "layout", "memory_format", "finfo", "iinfo", "Generator"})
 """Of torch: values that are compared, not changed."""
 
+_PLACELESS = "<dynamic-code>"  # what cloudpickle since 3.1.3 puts in the place of a file's name, which tracebacks need
 _OURS = frozenset({"builtins", "cloudpickle.cloudpickle", "remote_gpu.codec.standins"})
 _UNKNOWN: Any = object()
 _tables: tuple[int, dict[type, Any]] = (-1, {})
@@ -186,7 +187,8 @@ def _module(pickler: ParcelPickler, obj: types.ModuleType) -> Any:
 def _code(pickler: ParcelPickler, obj: types.CodeType) -> Any:
     if not pickler.scope.same_python:
         raise CannotCross("compiled code, and the node has another version of Python", culprit=obj)
-    return NotImplemented
+    kind, values = cloudpickle._code_reduce(obj)
+    return kind, tuple(obj.co_filename if value == _PLACELESS else value for value in values)
 
 
 def _lru_cache(pickler: ParcelPickler, obj: Any) -> Any:

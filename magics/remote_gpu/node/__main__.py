@@ -2,17 +2,19 @@
 
 ====================  ==========================================================================================
 ``start``             start the session described by JSON on stdin, return when it listens
-``run``               the same in the foreground, until the session is over (for batch scripts)
-``attach SESSION``    carry a gateway's stream between stdin/stdout and the session
-``data SESSION``      carry arrays and files between stdin/stdout and the session
+``run [FILE]``        the same in the foreground, until the session is over (for batch scripts); the JSON may lie in a private file
+``attach SESSION``    carry a gateway's stream between stdin/stdout and the session; a second word is how many seconds to wait for it
+``data SESSION``      carry arrays and files between stdin/stdout and the session; a second word is the folder of a relay
+``data-relay S C…``   the same on a login node: run the command C, which is a ``data SESSION``, and hand over what is large in the folder S
 ``status SESSION``    ask a session how it is
 ``list``              all sessions of this user on this machine
 ``stop SESSION``      end a session and remove all that it left
 ``gpus``              this machine's GPUs
+``agent``             run a gateway's commands, which come as JSON on stdin, until it ends
 ``zygote [stop]``     have a warm process ready for the next start (JSON on stdin, as for start), or end all
 ====================  ==========================================================================================
 
-Every verb but ``attach`` and ``data`` prints one line, ``JRG {json}``, whatever a login shell printed before; exit 0 when it says "ok".
+Every verb but ``attach``, ``data``, ``data-relay`` and ``agent`` prints one line, ``JRG {json}``, whatever a login shell printed before; exit 0 when it says "ok".
 """
 
 from __future__ import annotations
@@ -39,12 +41,20 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.version_info >= (3, 10) and words[:1] == ["attach"] and len(words) > 1:
         from remote_gpu.node import quick
 
-        if quick.attach(words[1]):
+        if quick.attach(words[1], float(words[2]) if len(words) > 2 else 0.0):  # noqa: PLR2004  verb, session, seconds
             sys.exit(0)
-    if sys.version_info >= (3, 10) and words[:1] == ["data"] and len(words) > 1:
+    if sys.version_info >= (3, 10) and words[:1] == ["agent"]:
+        from remote_gpu.node import agent
+
+        sys.exit(agent.main(_bundle()))
+    if sys.version_info >= (3, 10) and words[:1] == ["data"] and len(words) == 2:  # noqa: PLR2004  verb, session
         from remote_gpu.node import data
 
         sys.exit(data.main(words[1]))
+    if sys.version_info >= (3, 10) and words[:1] in (["data"], ["data-relay"]) and len(words) > 2:  # noqa: PLR2004  verb and two more
+        from remote_gpu.node import data_relay
+
+        sys.exit(data_relay.on_node(words[1], words[2]) if words[0] == "data" else data_relay.on_login(words[1], words[2:]))
     from remote_gpu.node import verbs
 
     verbs.main(words, __doc__ or "", given)

@@ -14,6 +14,7 @@ from remote_gpu.frames import Kind
 from remote_gpu.node import wire
 from remote_gpu.node.attachments import Attachments
 from remote_gpu.node.connection import Connection
+from remote_gpu.node.job import Job
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
 from remote_gpu.node.keeper import Keeper
 from remote_gpu.node.names import LOG_NAME
@@ -34,19 +35,29 @@ class SessionPlan:
     idle_timeout: float = 0.0
     unattended_timeout: float = 0.0
     journal_limit: int = DEFAULT_LIMIT
+    about: dict[str, Any] = field(default_factory=dict)
+    """Where it runs: node, python, arch, gpus, process and folder; each gateway that connects is told."""
 
 
 class Calls:
     """Answers CALLs; `end` begins the end of the session. A call that was sent again after a cut is not done twice."""
 
     def __init__(
-        self, plan: SessionPlan, folder: Path, journal: Journal, attachments: Attachments, keeper: Keeper, end: Callable[[str], None]
+        self,
+        plan: SessionPlan,
+        folder: Path,
+        journal: Journal,
+        attachments: Attachments,
+        keeper: Keeper,
+        job: Job,
+        end: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._folder = folder
         self._journal = journal
         self._attachments = attachments
         self._keeper = keeper
+        self._job = job
         self._end = end
         self._started = time.time()
         self._waiting: list[tuple[Connection, Any]] = []
@@ -60,6 +71,7 @@ class Calls:
             "cancel": lambda params: {"was": self._keeper.cancel(str(params["id"]))},
             "restart": self._restart,
             "end_kernel": self._end_kernel,
+            "ends": self._ends,
             "stop": self._stop,
         }
 
@@ -125,8 +137,9 @@ class Calls:
         }
 
     def _log(self, params: dict[str, Any]) -> dict[str, Any]:
+        path = self._folder / LOG_NAME
         try:
-            with (self._folder / LOG_NAME).open("rb") as file:
+            with (path if path.exists() else Path("/proc/self/fd/2").resolve()).open("rb") as file:  # in a job, its own output file
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
@@ -140,6 +153,10 @@ class Calls:
     def _restart(self, _: dict[str, Any]) -> dict[str, Any] | None:
         self._keeper.restart()
         return None
+
+    def _ends(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._job.ends = float(params["at"])
+        return {}
 
     def _end_kernel(self, params: dict[str, Any]) -> dict[str, Any]:
         self._keeper.end("The remote kernel was asked to end.", kill=bool(params.get("kill")))

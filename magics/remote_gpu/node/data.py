@@ -22,7 +22,7 @@ from remote_gpu.node.files import Files
 from remote_gpu.node.serving import ask
 from remote_gpu.transfer.frames import Message, Op, Reader, StreamEnded, head_of, preamble, write_all
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
 
 _IDLE = 600.0
 """Seconds without a message after which the process ends; the other side opens another one when it needs it."""
@@ -30,15 +30,22 @@ _IDLE = 600.0
 _TRIM_EVERY = 10.0
 _WAIT_EVERY = 5.0
 _LINE_LIMIT = 1 << 20
+_ECHO_LIMIT = 64 << 20
+_ECHO_BLOCK = 1 << 16
 
 
 def main(session: str) -> int:
-    """Serve until the stream ends; returns an exit status."""
+    """Serve stdin and stdout until the stream ends; returns an exit status."""
     incoming, outgoing = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what something prints must not get into the stream
+    return serve(session, incoming, outgoing)
+
+
+def serve(session: str, incoming: int, outgoing: int, noted: Callable[[], str] = str) -> int:
+    """Serve two descriptors until the stream ends; returns an exit status. `noted` gives what is to be told to the user, once, or ""."""
     write_all(outgoing, preamble())
     try:
-        serving = _Serving(session, incoming, outgoing)
+        serving = _Serving(session, incoming, outgoing, noted)
     except RemoteGpuError as error:
         write_all(outgoing, head_of(Op.FAILED, {"problem": error.problem()}))
         return 3 if isinstance(error, UnknownSession) else 1
@@ -58,8 +65,9 @@ def main(session: str) -> int:
 class _Serving:
     """One stream and the session behind it."""
 
-    def __init__(self, session: str, incoming: int, outgoing: int) -> None:
+    def __init__(self, session: str, incoming: int, outgoing: int, noted: Callable[[], str]) -> None:
         self._in, self._out = incoming, outgoing
+        self._noted = noted
         self._session = session
         self._folder = os.path.join(base_folder(), "s", session)
         state = self._state()
@@ -78,6 +86,7 @@ class _Serving:
             Op.WRITE: self._write,
             Op.READ: self._read,
             Op.PART: self._part,
+            Op.ECHO: self._echo,
         }
 
     def run(self) -> None:
@@ -129,7 +138,18 @@ class _Serving:
         return state if isinstance(state, dict) else {}
 
     def _say(self, op: Op, meta: dict[str, Any]) -> None:
+        if note := self._noted():
+            write_all(self._out, head_of(Op.WAIT, {"note": note}))
         write_all(self._out, head_of(op, meta))
+
+    def _echo(self, message: Message) -> None:
+        """What a gateway measures a way with: bytes that are forgotten, and so many back."""
+        size = int(message.meta["size"])
+        if not 0 <= size <= _ECHO_LIMIT:
+            raise BadFrame(f"An echo of {size} bytes is asked for.")
+        self._reader.skip(message.size)
+        write_all(self._out, head_of(Op.ECHO, {}, size))
+        write_all(self._out, memoryview(os.urandom(_ECHO_BLOCK) * (size // _ECHO_BLOCK + 1))[:size])  # ssh may compress
 
     def _check(self) -> None:
         if not os.path.exists(os.path.join(self._folder, "state.json")):

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 
@@ -29,17 +29,6 @@ _STATUS_MARK = b'"status"'
 _WELCOME_MARK = b'"iopub_welcome"'
 
 
-class _Request(NamedTuple):
-    """A request that the kernel has not answered: enough to answer it in its place."""
-
-    lane: Lane
-    identities: list[bytes]
-    header: bytes
-    kind: str
-    metadata: bytes
-    since: float
-
-
 class Keeper:
     """The kernel of one session, over all its incarnations. `on_change` is called when its state changed.
 
@@ -53,7 +42,7 @@ class Keeper:
         self._on_change = on_change
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._held: deque[tuple[str, Lane, Message]] = deque()
-        self._requests: dict[str, _Request] = {}
+        self._requests: dict[str, wire.Request] = {}
         self._busy: dict[str, float] = {}
         self._kill_at = self._probe_at = self._tell_at = float("inf")
         self._restarting = False
@@ -101,7 +90,7 @@ class Keeper:
         kind = str(header.get("msg_type", ""))
         routed = Message([owner.encode(), *message.identities], message.parts)
         metadata = bytes(message.parts[2]) if kind == "execute_request" else b""
-        asked = _Request(lane, routed.identities, raw, kind, metadata, time.time())
+        asked = wire.Request(lane, routed.identities, raw, kind, metadata, time.time())
         if not wire.allowed(role, lane, kind):
             self._answer(asked, "NotAllowed", f"A {role} of this session may not send {kind or 'this message'}.")
         elif not self.process.running and not self._restarting:
@@ -116,7 +105,7 @@ class Keeper:
         cells = [(identity, asked) for identity, asked in self._requests.items() if asked.kind == "execute_request"]
         return [cell_of(name, asked.identities[0], asked.since, self._busy.get(name), asked.metadata) for name, asked in cells]
 
-    def cancel(self, identity: str, client: _Request | None = None) -> str:
+    def cancel(self, identity: str, client: wire.Request | None = None) -> str:
         """Have one cell of the queue not run, or interrupt it; returns what it seems to be: ``waiting``, ``running`` or ``over``.
 
         The kernel has the last word; a `client` that asked is told what it says.
@@ -229,7 +218,7 @@ class Keeper:
         self.process.close()
         self._context.destroy(linger=0)
 
-    def _take(self, asked: _Request, header: dict[str, Any], routed: Message) -> None:
+    def _take(self, asked: wire.Request, header: dict[str, Any], routed: Message) -> None:
         identity = str(header.get("msg_id", ""))
         if asked.kind == "shutdown_request":
             self.process.asked = "The remote kernel was asked to end."
@@ -266,6 +255,9 @@ class Keeper:
         state = _STATUS_MARK in header and wire.header_of(message.parts[3]).get("execution_state")
         if _WELCOME_MARK in header or wire.OUR_MARK in bytes(parent) or self._cancels.is_old_news(parent, str(state)):
             return
+        if self.process.asked and wire.is_interrupt(message.parts):
+            self._cut_short(str(wire.header_of(parent).get("msg_id", "")))
+            return
         if _STATUS_MARK in header:
             self._note_status(message)
         self._attachments.publish(message.parts)
@@ -292,9 +284,18 @@ class Keeper:
             return
         if self._cancels.is_old_news(message.parts[1], "reply"):
             return
+        if self.process.asked and wire.is_interrupt(message.parts):
+            self._cut_short(parent)
+            return
         self._requests.pop(parent, None)
         self._cancels.over(parent)
         self._attachments.reply(lane, message, parent)
+
+    def _cut_short(self, identity: str) -> None:
+        """A cell is interrupted because its kernel ends: it is told that instead, now."""
+        if identity in self._requests:
+            self._cancels.answered(identity)
+            self._answer(self._requests.pop(identity), "KernelDied", self.process.asked)
 
     def _told(self, question: str, message: Message) -> None:
         """The kernel said what a cell was that is cancelled: one that waited is answered here, now."""
@@ -311,7 +312,7 @@ class Keeper:
         self._attachments.publish(wire.make_parts("error", error, asked.header))
         self._answer(asked, "Cancelled", NOT_BEGUN)
 
-    def _tell_client(self, client: _Request | None, was: str) -> None:
+    def _tell_client(self, client: wire.Request | None, was: str) -> None:
         if client is None:
             return
         parts = wire.make_parts("remote_gpu_reply", {"status": "ok", "was": was}, client.header)
@@ -319,7 +320,7 @@ class Keeper:
         self._attachments.reply(client.lane, Message(client.identities, parts), parent)
         self._attachments.publish(wire.status_parts("idle", client.header))
 
-    def _answer(self, asked: _Request, ename: str, text: str) -> None:
+    def _answer(self, asked: wire.Request, ename: str, text: str) -> None:
         """Answer a request in the kernel's place, and say that it is over."""
         if asked.lane is Lane.STDIN:
             return

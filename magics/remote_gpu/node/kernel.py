@@ -35,6 +35,7 @@ from traitlets.config import Config
 
 from remote_gpu.node.asks import answer
 from remote_gpu.node.cancels import NOT_BEGUN
+from remote_gpu.node.energy import Meter
 from remote_gpu.node.printing import PrivateIOPubThread, RemoteOutStream
 from remote_gpu.node.spawn import keep_only, make_files_as_the_user_wants, replace_environment
 from remote_gpu.node.turns import Turns
@@ -98,6 +99,11 @@ class RemoteKernel(IPythonKernel):
         return str(self.get_parent("shell").get("header", {}).get("session", ""))
 
     @functools.cached_property
+    def meter(self) -> Meter:
+        """Of the GPUs that this kernel sees."""
+        return Meter()
+
+    @functools.cached_property
     def turns(self) -> Turns:
         """Which cell's turn it is, and which are not to run."""
         return Turns(self._send_interrupt_children)
@@ -124,7 +130,7 @@ class RemoteKernel(IPythonKernel):
         if self.get_parent()["header"].get("subshell_id"):  # beside the turns; signals do not reach it
             return await self._execute(code, silent, *args, **kwargs)
         try:
-            with self.turns.running():
+            with self.turns.running(), self._metered(silent):
                 return await self._execute(code, silent, *args, **kwargs)
         except KeyboardInterrupt:
             return self._failed("KeyboardInterrupt", "")
@@ -144,6 +150,20 @@ class RemoteKernel(IPythonKernel):
         except KeyboardInterrupt:  # while names were on their way, outside of the cell
             return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "execution_count": self.execution_count}
         return reply
+
+    @contextlib.contextmanager
+    def _metered(self, silent: bool) -> Iterator[None]:
+        """Tell, after the body, what energy the GPUs took for it; to those who ask in our own way, and could read it."""
+        asked = not silent and isinstance((self.get_parent().get("metadata") or {}).get("remote_gpu"), dict)
+        if not asked:
+            yield
+            return
+        self.meter.begin()
+        try:
+            yield
+        finally:
+            if (energy := self.meter.end()) is not None:
+                self._publish("remote_gpu_energy", energy, ())
 
     def _forward_input(self, allow_stdin: bool = False) -> None:
         super()._forward_input(allow_stdin)
@@ -269,7 +289,7 @@ def _flush_streams() -> None:
 
 def _prepare(connection_file: Path, incarnation: int, life: int) -> RemoteKernelApp:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until a cell runs, as in ipykernel
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     _tie_life(life)
     side = str(connection_file.parent / f"k{incarnation}-6")

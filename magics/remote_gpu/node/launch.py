@@ -20,12 +20,16 @@ from remote_gpu.node import sessions
 from remote_gpu.node.quick import START_TIMEOUT
 from remote_gpu.node.spawn import command_for, exec_environment, point_to, zygote_path
 
-__all__ = ["end_zygotes", "prewarm", "run_here", "start"]
+__all__ = ["end_zygotes", "prewarm", "private_bytes", "run_here", "start", "with_environment"]
+
+_OF_THE_LOGIN = ("SSH_", "XDG_SESSION_", "JRG_")
+"""How variables begin that belong to the connection which a command came by; it is gone when the session still runs."""
 
 
 def start(request: dict[str, Any]) -> dict[str, Any]:
     """Start the session that `request` describes (or find it running); returns what `start` prints."""
-    environment = _environment(request)
+    request = with_environment(request)
+    environment = request["env"]
     sessions.session_folder(str(request.get("session", "")))
     peer, warm = _ask_zygote(environment, request)
     with peer:
@@ -38,7 +42,7 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
 
 def prewarm(request: dict[str, Any]) -> dict[str, Any]:
     """Have a zygote for the environment of `request`, so that the next start is fast."""
-    environment = _environment(request)
+    environment = with_environment(request)["env"]
     peer, warm = _ask_zygote(environment, {"ping": True})
     with peer:
         return {**_answer(peer, environment), "warm": warm}
@@ -65,6 +69,7 @@ def run_here(request: dict[str, Any]) -> None:
 
     The request travels to the new program by a pipe: it holds the environment, which is nobody else's business.
     """
+    request = with_environment(request)
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
     if os.fork() == 0:  # a pipe holds 64 KiB; who writes must not be who reads
@@ -74,14 +79,29 @@ def run_here(request: dict[str, Any]) -> None:
         os._exit(0)
     os.close(writing)
     command = command_for("run", "--request", str(reading))
-    os.execve(command[0], command, exec_environment(_environment(request)))  # noqa: S606  our own interpreter
+    os.execve(command[0], command, exec_environment(request["env"]))  # noqa: S606  our own interpreter
 
 
-def _environment(request: dict[str, Any]) -> dict[str, str]:
+def private_bytes(path: str) -> bytes:
+    """The content of a file that is this user's and nobody else can read. Raises `StartFailed`."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.getuid() or found.st_mode & 0o077:
+                raise StartFailed(f"The file {path} is not private to you.", hint="Remove it, and start the session again.")
+            return file.read()
+    except OSError as error:
+        message = f"{os.uname().nodename} cannot read {path}: {error.strerror}."
+        raise StartFailed(message, hint="Do the compute nodes see your home folder?") from error
+
+
+def with_environment(request: dict[str, Any]) -> dict[str, Any]:
+    """`request` with all of the session's environment in its ``env``: what it names, over this process's own if it says ``inherit``."""
     environment = request.get("env") or {}
     if not isinstance(environment, dict):
         raise UsageProblem("The request's env must be an object.")
-    return {str(name): str(value) for name, value in environment.items()}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_LOGIN)} if request.get("inherit") else {}
+    return {**request, "env": {**own, **{str(name): str(value) for name, value in environment.items()}}, "inherit": False}
 
 
 def _ask_zygote(environment: dict[str, str], request: dict[str, Any]) -> tuple[socket.socket, bool]:

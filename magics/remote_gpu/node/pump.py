@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import stat
 import time
@@ -62,7 +63,11 @@ def _see_off(source: int, target: int) -> None:
 
 
 def pump(there: int, source: int = 0, target: int = 1, silence: float = SILENCE) -> None:
-    """Copy until a side ends; all are descriptors, `there` of the session's connected socket."""
+    """Copy until a side ends; all are descriptors, `there` of the session's connected socket.
+
+    SIGTERM does not end it: a scheduler sends that to all steps of a job, and the session's last words are yet to come.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     up, down = _Way(source, there), _Way(there, target)
     for descriptor in (source, target, there):
         os.set_blocking(descriptor, False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from remote_gpu.base import base_folder
 
@@ -22,6 +23,7 @@ START_TIMEOUT = 60.0
 """Seconds that a start may take: a cold import of ipykernel from a network file system is slow."""
 
 _ANSWER_LIMIT = 1 << 20
+_LOOK_EVERY = 0.02  # seconds
 
 
 def link_name(bundle: str) -> str:
@@ -35,7 +37,12 @@ def link_name(bundle: str) -> str:
 
 
 def start(request: bytes, bundle: str) -> bytes | None:
-    """The zygote's answer to `request` (one line of JSON each); None when the long way must be taken."""
+    """The zygote's answer to `request` (one line of JSON each); None when the long way must be taken.
+
+    That is also when the session is to have this process's environment: the zygote has that of an earlier one.
+    """
+    if b'"inherit": true' in request:
+        return None
     folder = base_folder()
     try:
         found = os.lstat(folder)
@@ -55,16 +62,21 @@ def start(request: bytes, bundle: str) -> bytes | None:
     return None if b'"declined"' in answer[:40] else answer
 
 
-def attach(session: str) -> bool:
-    """Carry a gateway's stream between stdin/stdout and the session; False when it cannot be reached."""
+def attach(session: str, patience: float = 0.0) -> bool:
+    """Carry a gateway's stream between stdin/stdout and the session; False when it cannot be reached within `patience` seconds."""
     from remote_gpu.node.pump import pump
 
     if not (session.isascii() and session.isalnum()):
         return False
-    try:
-        peer = _connected(os.path.join(base_folder(), "s", session, "s.sock"))  # noqa: PTH118
-    except OSError:
-        return False
+    path, deadline = os.path.join(base_folder(), "s", session, "s.sock"), time.monotonic() + patience  # noqa: PTH118
+    while True:
+        try:
+            peer = _connected(path)
+            break
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_EVERY)
     peer.settimeout(None)
     pump(peer.fileno())
     peer.close()

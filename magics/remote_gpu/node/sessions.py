@@ -21,7 +21,7 @@ from remote_gpu.frames import PROTOCOL, FrameReader, Kind, encode, encode_json, 
 from remote_gpu.node.names import SOCKET_NAME, STATE_NAME
 from remote_gpu.node.spawn import alive, start_time
 
-__all__ = ["call", "connect", "find", "locked", "running", "session_folder", "stop", "write_state"]
+__all__ = ["call", "clear", "connect", "find", "lock_of", "locked", "running", "session_folder", "stop", "write_state"]
 
 _SESSION = re.compile(r"[a-z0-9]{1,32}")
 _TERM_GRACE = 4.0
@@ -39,10 +39,11 @@ def session_folder(session: str) -> Path:
     return folder
 
 
-def write_state(folder: Path, session: str, cwd: str = "") -> dict[str, Any]:
-    """Note in the session's folder which process minds it, and its working folder; returns what was written."""
+def write_state(folder: Path, session: str, cwd: str = "", name: str = "") -> dict[str, Any]:
+    """Note in the session's folder which process minds it, its working folder and its name; returns what was written."""
     state = {
         "session": session,
+        "name": name,
         "cwd": cwd,
         "pid": os.getpid(),
         "start_time": start_time(os.getpid()),
@@ -54,29 +55,46 @@ def write_state(folder: Path, session: str, cwd: str = "") -> dict[str, Any]:
 
 
 def find(session: str) -> dict[str, Any] | None:
-    """The state of a running session; None when there is none (what a dead one left is removed)."""
+    """The state of a running session; None when there is none."""
     folder = session_folder(session)
     try:
         state = json.loads((folder / STATE_NAME).read_text())
         if alive(int(state["pid"]), float(state["start_time"])):
             return {**state, "folder": str(folder)}
     except (OSError, ValueError, KeyError, TypeError):
-        if not folder.exists():
-            return None
-    shutil.rmtree(folder, ignore_errors=True)
+        return None
     return None
 
 
+def lock_of(session: str) -> Path:
+    """The file that whoever makes or removes the session's folder holds."""
+    folder = session_folder(session)
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def clear(session: str) -> None:
+    """Remove what a session left that does not run; the folder of one that is just being made has its lock held, and stays."""
+    folder = session_folder(session)
+    if folder.exists():
+        with contextlib.suppress(BlockingIOError), locked(lock_of(session), wait=False):
+            if find(session) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it; who finds it removed by its last holder takes a new one."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for it or raising `BlockingIOError`; who finds it removed by its last holder takes a new one."""
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             message = f"Cannot write {path}: {error.strerror}."
             raise NotWritable(message, hint="Set JUPYTER_REMOTE_GPU_FOLDER to a writable folder on the node.") from error
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 break
@@ -91,8 +109,12 @@ def locked(path: Path) -> Iterator[None]:
 def running() -> Iterator[dict[str, Any]]:
     """The states of all running sessions."""
     for folder in sorted(node_folder("s").iterdir()):
-        if _SESSION.fullmatch(folder.name) and (state := find(folder.name)) is not None:
+        if not _SESSION.fullmatch(folder.name):
+            continue
+        if (state := find(folder.name)) is not None:
             yield state
+        else:
+            clear(folder.name)
 
 
 def connect(session: str) -> socket.socket:
@@ -132,6 +154,7 @@ def stop(session: str) -> bool:
     """End a session and wait until nothing of it is left; False when it did not run."""
     state = find(session)
     if state is None:
+        clear(session)
         return False
     pid, started = int(state["pid"]), float(state["start_time"])
     try:

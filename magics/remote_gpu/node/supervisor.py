@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import zmq
 
+from remote_gpu.base import ENDED
 from remote_gpu.errors import RemoteGpuError
 from remote_gpu.folders import private_folder
 from remote_gpu.frames import Frame, Kind, unpack_message
@@ -26,6 +28,7 @@ from remote_gpu.node.attachments import Attachments
 from remote_gpu.node.blobs import forget_if_unused
 from remote_gpu.node.calls import Calls, SessionPlan
 from remote_gpu.node.connection import Connection
+from remote_gpu.node.job import Job
 from remote_gpu.node.journal import DEFAULT_LIMIT, Journal
 from remote_gpu.node.keeper import Keeper
 from remote_gpu.node.names import JOURNAL_NAME, SOCKET_NAME, STATE_NAME
@@ -63,6 +66,7 @@ class Supervisor:
         self._trimmed = 0
         self._looked = 0.0
         self._told_of_disk = False
+        self._warnings: list[str] = []
         self._ending = ""
         self._end_by = float("inf")
         self._wake, wake_write = os.pipe()
@@ -70,14 +74,16 @@ class Supervisor:
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._keeper = Keeper(folder, plan.env, self._attachments, self._tell_kernel)
-        self._calls = Calls(plan, folder, self._journal, self._attachments, self._keeper, self._end)
+        self._job = Job(plan.env)
+        self._calls = Calls(plan, folder, self._journal, self._attachments, self._keeper, self._job, self._end)
 
     def run(self, prepare: Callable[[], None] | None = None) -> None:
         """Start the kernel (after `prepare`) and serve until the session is over; removes its folder."""
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._end("The session was ended by a signal (SIGTERM)."))
+        signal.signal(signal.SIGTERM, lambda *_: self._end(self._job.ending()))
+        signal.signal(signal.SIGUSR1, lambda *_: self._warnings.append(self._job.warning()))
         adopt_orphans()
         try:
             if prepare is not None:
@@ -141,6 +147,8 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             self._reap()
+            while self._warnings:
+                self._keeper.warn(self._warnings.pop())
         elif source == process.ready_descriptor:
             self._keeper.on_ready()
         elif source in self._connections and mask & ~zmq.POLLOUT:
@@ -159,6 +167,7 @@ class Supervisor:
             connection = Connection(peer)
             self._connections[connection.fileno()] = connection
             connection.send_json(Kind.EVENT, {"event": "kernel", **self._keeper.json})
+            connection.send_json(Kind.EVENT, {"event": "session", **self._plan.about})
 
     def _read(self, connection: Connection) -> None:
         try:
@@ -243,7 +252,7 @@ class Supervisor:
         self._polled.pop(self._listener.fileno())
         self._listener.close()
         self._listener = listener
-        write_state(self._folder, self._plan.session, self._plan.cwd)
+        write_state(self._folder, self._plan.session, self._plan.cwd, str(self._plan.about.get("name", "")))
 
     def _mind_time(self, now: float) -> None:
         for connection in list(self._connections.values()):
@@ -266,6 +275,7 @@ class Supervisor:
         if self._ending:
             return
         self._ending = text
+        sys.stderr.write(f"{ENDED}{text}\n")
         self._keeper.end(text, kill=not self._keeper.process.ready)
         self._end_by = time.monotonic() + 3 * _FAREWELL
 

@@ -26,7 +26,7 @@ def main(words: list[str], usage: str, given: bytes | None) -> None:
         _print({"ok": False, "problem": StartFailed(f"{sys.executable} is Python {have}; a session needs {need}.", hint=hint).problem()})
         sys.exit(1)
     verb, rest = (words[0], words[1:]) if words else ("", [])
-    if verb == "attach" and len(rest) == 1:
+    if verb == "attach" and rest:
         sys.exit(_attach(rest[0]))
     if verb == "zygote" and rest[:1] == ["--listen"]:
         from remote_gpu.node import zygote
@@ -34,7 +34,8 @@ def main(words: list[str], usage: str, given: bytes | None) -> None:
         zygote.main(int(rest[1]))
         return
     if verb == "run" and rest[:1] == ["--request"]:
-        sys.exit(_run(int(rest[1])))
+        with os.fdopen(int(rest[1])) as file:
+            sys.exit(_run(json.load(file)))
     action = _ACTIONS.get(verb)
     if action is None:
         sys.stderr.write(usage)
@@ -76,10 +77,13 @@ def _start(_: list[str], given: bytes | None) -> dict[str, Any]:
     return launch.start(_request(given))
 
 
-def _run_anew(_: list[str], given: bytes | None) -> dict[str, Any]:
+def _run_anew(rest: list[str], given: bytes | None) -> dict[str, Any]:
     from remote_gpu.node import launch
 
-    launch.run_here(_request(given))
+    request = _request(launch.private_bytes(rest[0]) if rest else given)
+    if request.get("inherit"):  # this process was born with the environment that the session is to have
+        sys.exit(_run(launch.with_environment(request)))
+    launch.run_here(request)
     return {"ok": False}
 
 
@@ -143,14 +147,13 @@ def _print_cold(answer: dict[str, Any]) -> None:
     _print({**answer, "warm": False} if answer.get("ok") else answer)
 
 
-def _run(descriptor: int) -> int:
+def _run(request: dict[str, Any]) -> int:
+    """Be the session; it listens before it has imported all that a kernel needs, so that its gateway can attach meanwhile."""
     from remote_gpu.node import zygote
 
-    with os.fdopen(descriptor) as file:
-        request = json.load(file)
     gpus = zygote.Scout()
     try:
-        zygote.warm_up()
+        zygote.need_first()
     except RemoteGpuError as error:
         _print({"ok": False, "problem": error.problem()})
         return 1

@@ -11,17 +11,19 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from remote_gpu.frames import Lane
 
 __all__ = [
+    "Request",
     "DELIMITER",
     "EMPTY",
     "OUR_MARK",
     "allowed",
     "error_reply",
     "header_of",
+    "is_interrupt",
     "make_parts",
     "problem",
     "reply_type",
@@ -47,6 +49,17 @@ _VIEWER_SHELL = frozenset(
         "inspect_request",
     }
 )
+
+
+class Request(NamedTuple):
+    """A request that the kernel has not answered: enough to answer it in its place."""
+
+    lane: Lane
+    identities: list[bytes]
+    header: bytes
+    kind: str
+    metadata: bytes
+    since: float
 
 
 def sign(key: bytes, parts: Sequence[bytes | memoryview]) -> bytes:
@@ -76,6 +89,12 @@ def header_of(part: bytes | memoryview) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def is_interrupt(parts: Sequence[bytes | memoryview]) -> bool:
+    """Whether a message says that its cell ended in a `KeyboardInterrupt`: its error, or the reply."""
+    kind = header_of(parts[0]).get("msg_type", "")
+    return kind in ("error", "execute_reply") and header_of(parts[3]).get("ename") == "KeyboardInterrupt"
 
 
 def allowed(role: str, lane: Lane, kind: str) -> bool:

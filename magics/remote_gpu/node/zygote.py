@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -33,7 +34,7 @@ from remote_gpu.node.spawn import detach_stdio, keep_only, make_private_files, r
 if TYPE_CHECKING:
     from remote_gpu.node.supervisor import Supervisor
 
-__all__ = ["IDLE", "Scout", "main", "receive_line", "run_session", "serve", "warm_up"]
+__all__ = ["IDLE", "Scout", "main", "need_first", "receive_line", "run_session", "serve", "warm_up"]
 
 IDLE = 1800.0
 """Seconds without a request after which the zygote ends."""
@@ -74,6 +75,11 @@ def warm_up() -> None:
     gc.freeze()
 
 
+def need_first() -> None:
+    """Import what a session needs to listen, and see that the rest is there. Raises `NoKernelPackage`."""
+    _need(*_FIRST)
+
+
 def _is_warm() -> bool:
     return "remote_gpu.node.kernel" in sys.modules
 
@@ -85,7 +91,7 @@ def _need(*names: str) -> None:
         if importlib.util.find_spec("ipykernel") is None:
             raise ImportError("No module named 'ipykernel'")
     except ImportError as error:
-        message = f"The Python on this node, {sys.executable}, cannot run a kernel: {error}."
+        message = f"The Python on this node, {sys.executable}, cannot run a kernel, because it lacks ipykernel or a part of it: {error}."
         raise NoKernelPackage(message, hint=f"Install it there: {sys.executable} -m pip install ipykernel") from error
 
 
@@ -138,7 +144,7 @@ def serve(listener: socket.socket) -> None:
     failure: RemoteGpuError | None = None
     scout = Scout()
     try:
-        _need(*_FIRST)
+        need_first()
     except NoKernelPackage as error:
         failure = error
         path.unlink(missing_ok=True)  # try anew next time: it may be installed by then
@@ -233,19 +239,21 @@ def run_session(request: dict[str, Any], answer: Any, gpus: list[Gpu], *, detach
     """
     try:
         found = sessions.session_folder(str(request["session"]))
-        with sessions.locked(found.with_name(f".{found.name}.lock")):
+        with sessions.locked(sessions.lock_of(found.name)):
             state = sessions.find(found.name)
             if state is not None:
                 answer({"ok": True, **state, **_about(request, gpus), "warm": True, "existing": True})
                 return 0
-            supervisor, state = _set_up(request, found, detached=detached)
+            shutil.rmtree(found, ignore_errors=True)  # what a dead one left
+            about = _about(request, gpus)
+            supervisor, state = _set_up(request, found, about, detached=detached)
     except RemoteGpuError as error:
         answer({"ok": False, "problem": error.problem()})
         return 1
     except (OSError, ValueError, TypeError, KeyError) as error:
         answer({"ok": False, "problem": StartFailed(f"The session could not be set up on this node: {error}.").problem()})
         return 1
-    answer({"ok": True, **state, **_about(request, gpus), "warm": _is_warm()})
+    answer({"ok": True, **state, **about, "warm": _is_warm()})
     supervisor.run(prepare=None if _is_warm() else warm_up)
     return 0
 
@@ -254,17 +262,19 @@ def _about(request: dict[str, Any], gpus: list[Gpu]) -> dict[str, Any]:
     return {"node": os.uname().nodename, "python": platform.python_version(), **gpu_report(request.get("env") or {}, gpus)}
 
 
-def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[Supervisor, dict[str, Any]]:
+def _set_up(request: dict[str, Any], folder: Path, about: dict[str, Any], *, detached: bool) -> tuple[Supervisor, dict[str, Any]]:
     from remote_gpu.node.calls import SessionPlan
     from remote_gpu.node.supervisor import Supervisor
 
     environment = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
     private_folder(folder)
     replace_environment(environment)
-    cwd = _enter(request.get("cwd"), folder.name)
+    cwd = _enter(request.get("cwd"), folder.name, at_home=bool(request.get("at_home")))
     make_private_files()
     if detached:
         detach_stdio(folder / LOG_NAME)
+    name = str(request.get("name") or "")
+    state = {**sessions.write_state(folder, folder.name, cwd, name), "folder": str(folder)}
     plan = SessionPlan(
         folder.name,
         environment,
@@ -272,17 +282,18 @@ def _set_up(request: dict[str, Any], folder: Path, *, detached: bool) -> tuple[S
         float(request.get("idle_timeout") or 0),
         float(request.get("unattended_timeout") or 0),
         int(request.get("journal_limit") or 0),
+        {**state, **about},
     )
-    supervisor = Supervisor(plan, folder)
-    return supervisor, {**sessions.write_state(folder, folder.name, cwd), "folder": str(folder)}
+    return Supervisor(plan, folder), state
 
 
-def _enter(cwd: str | None, session: str) -> str:
-    """Go to `cwd`, or to a folder of the session's own when there is none such here; returns where we are."""
-    if cwd:
-        with contextlib.suppress(OSError):
-            os.chdir(cwd)
-            return str(Path.cwd())
+def _enter(cwd: str | None, session: str, *, at_home: bool) -> str:
+    """Go to `cwd`; when there is none such here, to the home folder or to one of the session's own. Returns where we are."""
+    for wanted in (cwd, str(Path.home()) if at_home else None):
+        if wanted:
+            with contextlib.suppress(OSError):
+                os.chdir(wanted)
+                return str(Path.cwd())
     os.chdir(node_folder("w", session))
     return str(Path.cwd())
 

@@ -53,6 +53,10 @@ class Op(IntEnum):
     CONTENT = 16
     PART = 17
     NAME = 18
+    ECHO = 19
+    BYTES = 20
+    PIECE = 21
+    TAKEN = 22
 
 
 class Message(NamedTuple):
