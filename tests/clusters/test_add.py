@@ -22,7 +22,6 @@ async def server(lab, places, monkeypatch):
         yield running
         for login in running.parts.logins.all():
             await login.end()
-    lab.clean()
 
 
 async def follow(server, body, answer=None):

@@ -47,11 +47,11 @@ server = serve(Path(get_ipython().kernel.parent.connection_file).parent, lambda 
 
 
 @pytest.fixture
-def lab_here(own_lab, monkeypatch) -> Iterator[Lab]:
-    cache = use_lab(own_lab, monkeypatch)
+def lab_here(lab, monkeypatch) -> Iterator[Lab]:
+    cache = use_lab(lab, monkeypatch)
     monkeypatch.setattr(slurm_data, "_MUCH", 1000.0)  # on one busy machine a burst tells little: the order decides
-    yield own_lab
-    for server in own_lab.sshd.values():
+    yield lab
+    for server in lab.sshd.values():
         server.start()
     forget(cache)
 

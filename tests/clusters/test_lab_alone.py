@@ -1,4 +1,4 @@
-"""What hurts a lab, in one of its own: nodes and controllers that go away, a long path, and the end of a run that was killed."""
+"""What hurts a lab: nodes and controllers that go away, a long path, and the end of a run that was killed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ print(lab.folder, *(machine.init for machine in lab.machines.values()))
 """
 
 
-def test_a_killed_node_takes_its_job_along_and_comes_back(own_lab, wait_until):
-    lab, bristol = own_lab, own_lab.bristol
+def test_a_killed_node_takes_its_job_along_and_comes_back(lab, wait_until):
+    bristol = lab.bristol
     script = "#!/bin/sh\nsleep 300\n"
     job = lab.ssh("bristol", "sbatch --parsable -o /dev/null -w hx1 -p hopper --gres=gpu:1", input=script).stdout.strip()
     bristol.wait_for_state(job, "RUNNING")
@@ -36,33 +36,33 @@ def test_a_killed_node_takes_its_job_along_and_comes_back(own_lab, wait_until):
 
 
 @pytest.mark.slow
-def test_without_its_controller_slurm_answers_nobody(own_lab):
-    own_lab.montreal.stop_controller()
-    assert own_lab.ssh("montreal", "timeout 3 squeue").returncode != 0
-    own_lab.montreal.start_controller()
-    assert own_lab.ssh("montreal", "squeue -h").returncode == 0
+def test_without_its_controller_slurm_answers_nobody(lab):
+    lab.montreal.stop_controller()
+    assert lab.ssh("montreal", "timeout 3 squeue").returncode != 0
+    lab.montreal.start_controller()
+    assert lab.ssh("montreal", "squeue -h").returncode == 0
 
 
-def test_a_drained_node_takes_no_job_until_it_is_resumed(own_lab):
-    own_lab.montreal.drain("nv1")
-    own_lab.montreal.wait_for_node("nv1", "drained")
-    own_lab.montreal.resume("nv1")
-    own_lab.montreal.wait_for_node("nv1", "idle")
+def test_a_drained_node_takes_no_job_until_it_is_resumed(lab):
+    lab.montreal.drain("nv1")
+    lab.montreal.wait_for_node("nv1", "drained")
+    lab.montreal.resume("nv1")
+    lab.montreal.wait_for_node("nv1", "idle")
 
 
 @pytest.mark.slow
-def test_the_far_site_is_far_and_a_broken_path_is_silent(own_lab):
-    with own_lab.far(one_way_ms=100, loss_ppm=0) as far:
+def test_the_far_site_is_far_and_a_broken_path_is_silent(lab):
+    with lab.far(one_way_ms=100, loss_ppm=0) as far:
         started = time.monotonic()
-        assert own_lab.ssh("far", "hostname; sinfo -h -o %P").stdout.split() == ["far-login", "main*"]
+        assert lab.ssh("far", "hostname; sinfo -h -o %P").stdout.split() == ["far-login", "main*"]
         assert time.monotonic() - started > 0.6, "a new connection takes several round trips"
-        assert "command not found" in own_lab.ssh("far-box", "sinfo").stderr
+        assert "command not found" in lab.ssh("far-box", "sinfo").stderr
         far.cut()
         with pytest.raises(subprocess.TimeoutExpired):
-            own_lab.ssh("far", "true", timeout=3)
+            lab.ssh("far", "true", timeout=3)
         far.mend()
-        assert own_lab.ssh("far", "ssh fr1 hostname").stdout == "fr1\n"
-    assert "far" not in own_lab.hosts
+        assert lab.ssh("far", "ssh fr1 hostname").stdout == "fr1\n"
+    assert "far" not in lab.hosts
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What Slurm, its nodes and its logins can do to a session that runs: in a lab of its own, for others would suffer.
+"""What Slurm, its nodes and its logins can do to a session that runs.
 
 Slow things happen side by side: Slurm looks at time limits every half minute, and needs as long to see that a node is gone.
 """
@@ -27,10 +27,10 @@ PRINTS = f"import time\nfor n in range({LINES}):\n    print(n, flush=n % 10 == 0
 
 
 @pytest.fixture(scope="module")
-def hurt(own_lab) -> Iterator[Lab]:
+def hurt(lab) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
-        cache = use_lab(own_lab, patch)
-        yield own_lab
+        cache = use_lab(lab, patch)
+        yield lab
     forget(cache)
 
 

@@ -18,7 +18,7 @@ def here(module_places) -> Iterator[Notebook]:
 
 @pytest.fixture(scope="module")
 def there(module_places) -> Iterator[Notebook]:
-    with Notebook("%load_ext remote_gpu", "%remote_gpu on") as notebook:
+    with Notebook("%load_ext remote_gpu", "%remote_gpu on", "'a start that takes long says so'") as notebook:
         yield notebook
         notebook.run("%remote_gpu stop")
 

@@ -67,14 +67,6 @@ class Lab:
         return cls(Plan.read(folder))
 
     @classmethod
-    def shared(cls, folder: Path, owned_by: Owner) -> Lab:
-        """The lab in `folder`, brought up by the first process that asks."""
-        with locked(folder.name):
-            with contextlib.suppress(OSError):
-                return cls.open(folder)
-            return cls.start(folder, owned_by)
-
-    @classmethod
     def remove(cls, folder: Path) -> None:
         """Take down the lab in `folder`, if there is one, up or half way."""
         with locked(folder.name):

@@ -26,10 +26,14 @@ def notebook(module_places, request) -> Iterator[Notebook]:
 def test_background_cells_say_it_and_ask_nobody_and_the_next_cell_asks_once(notebook, module_places):
     works = str(module_places.base / "works")
     notebook.run(f"gateway.works = Path({works!r}); gateway._host('refused', {REFUSED!r})")
-    notebook.run(f"%%remote_gpu --background --name one\n{CUT.format(text=REFUSED, works=works)}print('one after')")
+    both = module_places.base / "both are asked for"
+    waits = f"import os, time\nwhile not os.path.exists({str(both)!r}): time.sleep(0.01)\n"
+    notebook.run(f"%%remote_gpu --background --name one\n{waits}{CUT.format(text=REFUSED, works=works)}print('one after')")
     notebook.run("%%remote_gpu --background --name two\nprint('two after')")
+    both.touch()
     for job in ("one", "two"):
-        assert notebook.run(KEPT.format(job=job)).result == "True"
+        kept = notebook.run(KEPT.format(job=job))
+        assert kept.result == "True", kept.traceback
     assert REFUSED in notebook.run("two.output").result
     assert value(notebook, "gateway.begun") == 0
     cell = notebook.run("%%remote_gpu\n'next'", answers=[RIGHT])

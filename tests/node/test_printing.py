@@ -11,6 +11,7 @@ import pytest
 from ipykernel.iostream import IOPubThread
 from tests.node.client import Client
 
+from remote_gpu.frames import Lane
 from remote_gpu.node.printing import BUSY_FLUSH, FIRST_FLUSH, PrivateIOPubThread
 
 
@@ -57,6 +58,30 @@ threads = [threading.Thread(target=talk, args=(name,)) for name in 'abc']
     text = "".join(got.content["text"] for got in client.of(cell, "stream"))
     for name in "abc":
         assert [line for line in text.splitlines() if line.startswith(name)] == [f"{name} {n}" for n in range(300)]
+
+
+def test_text_that_is_being_sent_when_the_cell_ends_comes_before_its_end(client: Client) -> None:
+    code = """
+import sys, threading
+kind = type(sys.stdout)
+plain, taken = kind.publish, threading.Event()
+def slowly(self, buffers):
+    taken.set()
+    threading.Event().wait(0.3)
+    plain(self, buffers)
+kind.publish = slowly
+print('text')
+assert taken.wait(20)
+"""
+    cell = client.execute(code)
+    client.finish(cell)
+    client.stream.until(lambda: client.text(cell))
+    assert [got.type for got in client.got if got.parent_id == cell and got.lane is Lane.IOPUB] == [
+        "status",
+        "execute_input",
+        "stream",
+        "status",
+    ]
 
 
 def test_a_forked_child_prints_too(client: Client) -> None:

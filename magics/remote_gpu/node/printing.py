@@ -37,6 +37,8 @@ class _Order:
         self.sealed: list[tuple[RemoteOutStream, dict[Any, io.StringIO]]] = []
         self.streams: list[RemoteOutStream] = []
         self.last: RemoteOutStream | None = None
+        self.sending = False
+        """Whether text was taken whose messages are not all in the queue of the thread that sends."""
         os.register_at_fork(after_in_child=self._renew)
 
     def turn(self, stream: RemoteOutStream) -> None:
@@ -48,6 +50,7 @@ class _Order:
     def take(self, stream: RemoteOutStream) -> list[tuple[RemoteOutStream, dict[Any, io.StringIO]]]:
         """All that is to be sent when `stream` is flushed, in the order in which it was printed."""
         with self.lock:
+            self.sending = True  # first: `flush` looks without the lock
             taken, self.sealed = self.sealed, []
             return [*taken, (stream, stream.unload())]
 
@@ -55,6 +58,7 @@ class _Order:
         """In a forked child: another thread may have held the lock, and what was printed before the fork is the parent's to send."""
         self.lock = threading.RLock()
         self.sealed.clear()
+        self.sending = False
         for stream in self.streams:
             stream.unload()
 
@@ -110,13 +114,16 @@ class RemoteOutStream(OutStream):
         self.pub_thread.schedule(lambda: self._io_loop.call_later(delay, self._flush))
 
     def flush(self) -> None:
-        """Send what is held. The plain one hands over to its thread and waits, several times in each cell, even for nothing."""
-        if self._buffers or self._order.sealed:
+        """Send what is held, and let what was taken before go first. The plain one hands over to its thread and waits, several times in each
+        cell, even for nothing.
+        """
+        if self._buffers or self._order.sealed or self._order.sending:
             super().flush()
 
     def _flush(self) -> None:
         for stream, buffers in self._order.take(self):
             stream.publish(buffers)
+        self._order.sending = False
         self._flushed = time.monotonic()
 
     def publish(self, buffers: dict[Any, io.StringIO]) -> None:
