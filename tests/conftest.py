@@ -29,6 +29,7 @@ from hypothesis import settings
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
+pytest.register_assert_rewrite("tests.contracts", "tests.magics.login_cells")
 pytest_plugins = ["tests.lab.plugin"]
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -42,8 +42,9 @@ class CellSmoke:
         return notebook.run(f"%%remote_gpu {options}\n{code}", **more)
 
     def test_a_cell_runs_in_another_process_that_the_next_cell_finds_again(self, notebook):
-        remote = self.remote(notebook, "import os\nkept = 41\nos.getpid()").result
-        assert remote.isdigit()
+        cell = self.remote(notebook, "import os\nkept = 41\nos.getpid()")
+        remote = cell.result
+        assert remote.isdigit(), (cell.text, cell.traceback, cell.reply, cell.record)
         assert remote != notebook.run("import os; os.getpid()").result
         assert self.remote(notebook, "kept + 1, os.getpid()").result == f"(42, {remote})"
 

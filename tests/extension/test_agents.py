@@ -33,10 +33,12 @@ def others() -> list[str]:
     return [each for each in found if each and subprocess.run([each, "-c", ""], capture_output=True, check=False).returncode == 0]
 
 
-async def opened(folder, *, before=(), python=sys.executable, fetched=None, unused=60) -> Agent:
+async def opened(folder, *, before=(), python=sys.executable, fetched=None, unused=60, meanwhile=None) -> Agent:
     bundle = Bundle()
 
     async def data() -> bytes:
+        if meanwhile is not None:
+            await meanwhile()
         if fetched is not None:
             fetched.append(1)
         return bundle.sources()
@@ -59,6 +61,19 @@ async def test_an_agent_fetches_the_nodes_half_once_and_says_where_it_is(tmp_pat
             name[:-1] for name in made.namelist() if name.endswith(".pyc")
         }
     assert not list((tmp_path / "b").glob("*.pyz.*"))
+
+
+async def test_of_two_that_make_the_nodes_half_in_one_home_the_first_is_kept_for_it_may_be_read_by_now(tmp_path):
+    first = []
+
+    async def meanwhile():
+        agent = await opened(tmp_path)
+        first.extend([agent, os.stat(agent.hello.bundle).st_ino])
+
+    second = await opened(tmp_path, meanwhile=meanwhile)
+    assert (second.hello.bundle, os.stat(second.hello.bundle).st_ino) == (first[0].hello.bundle, first[1])
+    assert len(list((tmp_path / "b").iterdir())) == 1
+    await asyncio.gather(first[0].aclose(), second.aclose())
 
 
 @pytest.mark.parametrize("python", others())

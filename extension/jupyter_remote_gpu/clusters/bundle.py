@@ -123,8 +123,18 @@ def _write(path: Path, data: bytes) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        temporary.replace(path)
+        _keep_first(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         message = f"Cannot write the node's half to {path}: {error.strerror}."
         raise NotWritable(message, hint="Free some space, or set JUPYTER_REMOTE_GPU_FOLDER to another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _keep_first(temporary: Path, path: Path) -> None:
+    """Give the new archive its name unless one has it by now, which a process may be reading: code compiled twice need not be the same bytes."""
+    try:
+        path.hardlink_to(temporary)
+    except OSError:  # it is there, or the file system has no hard links
+        if not path.exists():
+            temporary.replace(path)

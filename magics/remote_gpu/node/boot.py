@@ -31,14 +31,30 @@ def fetch() -> bytes:
 
 
 def build(sources: bytes, path: str) -> None:
-    """Make the archive that this Python runs without compiling anything again."""
+    """Make the archive that this Python runs without compiling anything again.
+
+    The first one stays: another machine with this home may read it by now, and code that is compiled twice need not be the same bytes.
+    """
+    temporary = "%s.%s.%d" % (path, os.uname()[1], os.getpid())
+    try:
+        write(sources, temporary)
+        try:
+            os.link(temporary, path)
+        except OSError:  # it is there, or the file system has no hard links
+            if not os.path.exists(path):
+                os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write(sources: bytes, path: str) -> None:
     import importlib.util
     import io
     import marshal
     import zipfile
 
-    temporary = "%s.%d" % (path, os.getpid())
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w+b") as file, zipfile.ZipFile(io.BytesIO(sources)) as given, zipfile.ZipFile(file, "w") as made:
         for name in given.namelist():
             source = given.read(name)
@@ -46,7 +62,6 @@ def build(sources: bytes, path: str) -> None:
             seal = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(source)  # unchecked, by hash (PEP 552)
             made.writestr(zipfile.ZipInfo(name), source)
             made.writestr(zipfile.ZipInfo(name + "c"), seal + code)
-    os.replace(temporary, path)
 
 
 def boot(digest: str, folder: str) -> None:
