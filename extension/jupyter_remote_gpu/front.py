@@ -293,12 +293,12 @@ class Front:
         if self._on_unused is not None:
             self._unused_timer = self._loop.call_later(self._unused_after, self._on_unused)
 
-    def _on_taken(self, number: int, size: int) -> None:
+    def _on_taken(self, number: int) -> None:
         self.published = number
         if self._cursor is not None:
             self._cursor.put(Lane.IOPUB, number)
         if self._attachment is not None:
-            self._attachment.ack(Lane.IOPUB, number, size)
+            self._attachment.ack(Lane.IOPUB, number)
 
     def _close(self) -> None:
         self._closed = True

@@ -140,13 +140,13 @@ def _content(item: Item) -> tuple[str, str] | None:
 
 
 class Output:
-    """The iopub side of a front. `on_taken(number, size)` is called when subscribers took everything up to `number`."""
+    """The iopub side of a front. `on_taken(number)` is called when subscribers took everything up to `number`."""
 
     def __init__(
         self,
         sockets: Sockets,
         signer: Signer,
-        on_taken: Callable[[int, int], None],
+        on_taken: Callable[[int], None],
         *,
         coalesce: bool = False,
         pace: Pace | None = None,
@@ -229,5 +229,5 @@ class Output:
         if self._pace:
             self._pace.count(item, now)
         self._queue.popleft()
-        self._on_taken(item.number, item.size)
+        self._on_taken(item.number)
         return True

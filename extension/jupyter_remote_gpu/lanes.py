@@ -16,9 +16,6 @@ __all__ = ["UP", "Deliver", "LinkAttachment", "Outgoing", "Table"]
 UP = (Lane.CONTROL, Lane.SHELL, Lane.STDIN)
 """The lanes from the gateway to the node, most urgent first."""
 
-_LOUD = 256 * 1024  # delivered bytes, or
-_MANY = 64  # delivered messages, after which an acknowledgement does not wait
-
 
 class Deliver(Protocol):
     """What takes an attachment's messages. All calls come from the event loop and must not block or raise."""
@@ -97,7 +94,7 @@ class LinkAttachment:
         claims: Sequence[str],
         received: dict[Lane, int],
         deliver: Deliver,
-        poke: Callable[[bool], None],
+        poke: Callable[[], None],
     ) -> None:
         self.index = index
         self.id = id
@@ -115,7 +112,6 @@ class LinkAttachment:
         self._had: dict[Lane, int] = {Lane.IOPUB: after or 0, Lane.STDIN: 0, Lane.SHELL: 0, Lane.CONTROL: 0} | received
         self._out = {lane: Outgoing(lane) for lane in UP}
         self._acks: dict[Lane, int] = {}
-        self._quiet = [0, 0]  # messages and bytes delivered since the last acknowledgement
         self._poke = poke
 
     @property
@@ -131,16 +127,14 @@ class LinkAttachment:
     def send(self, lane: Lane, message: Message) -> None:
         """Queue a client's message; it reaches the kernel once, whatever happens to the stream."""
         self._out[lane].add(pack_message(message))
-        self._poke(True)
+        self._poke()
 
-    def ack(self, lane: Lane, number: int, size: int = 0) -> None:
-        """Everything up to `number` on `lane` was delivered; `size` bytes since the last call."""
+    def ack(self, lane: Lane, number: int) -> None:
+        """Everything up to `number` on `lane` was delivered."""
         self._acks[lane] = number
         if lane is Lane.IOPUB:
             self._after = number
-        self._quiet[0] += 1
-        self._quiet[1] += size
-        self._poke(self._quiet[0] >= _MANY or self._quiet[1] >= _LOUD)
+        self._poke()
 
     # What follows is for the link.
 
@@ -203,7 +197,6 @@ class LinkAttachment:
             return []
         frames = [Frame(Kind.ACK, lane, self.index, number) for lane, number in self._acks.items()]
         self._acks.clear()
-        self._quiet[:] = 0, 0
         return frames
 
     def end(self, problem: RemoteGpuError) -> None:

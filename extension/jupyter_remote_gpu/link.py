@@ -30,7 +30,6 @@ __all__ = ["Deliver", "Link", "LinkAttachment"]
 
 _FINAL = (errors.SessionEnded, errors.UnknownSession, errors.VersionMismatch, errors.AccessRefused)
 _BATCH = 256 * 1024  # bytes handed to the stream at once; an urgent message waits for no more than these and its buffer
-_QUIET = 0.02  # seconds that an acknowledgement may wait for company
 _LAST_WORDS = 1.0  # seconds that a detaching client's messages have to leave, and a leaving node's to be read
 
 
@@ -64,7 +63,6 @@ class Link:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._again = asyncio.Event()
-        self._ack_timer: asyncio.TimerHandle | None = None
         self._problem: RemoteGpuError | None = None
         self._decision = Decision()
         self._waits = self._backoff.waits()
@@ -154,8 +152,6 @@ class Link:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        if self._ack_timer is not None:
-            self._ack_timer.cancel()
         self._fail(LinkProblem("The gateway closed its link to the session."))
 
     # The life of streams
@@ -326,18 +322,10 @@ class Link:
 
     def _put(self, frame: Frame) -> None:
         self._urgent.append(frame)
+        self._poke()
+
+    def _poke(self) -> None:
         self._idle.clear()
-        self._wake.set()
-
-    def _poke(self, now: bool) -> None:
-        if now:
-            self._idle.clear()
-            self._wake.set()
-        elif self._ack_timer is None:
-            self._ack_timer = asyncio.get_running_loop().call_later(_QUIET, self._on_quiet)
-
-    def _on_quiet(self) -> None:
-        self._ack_timer = None
         self._wake.set()
 
     async def _drained(self, attachment: LinkAttachment | None) -> None:

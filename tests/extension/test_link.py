@@ -32,7 +32,7 @@ class Taker:
     def message(self, lane, number, message):
         self.got.append((lane, number, [bytes(part) for part in message.parts]))
         if self.greedy and self.attachment is not None:
-            self.attachment.ack(lane, number, 100)
+            self.attachment.ack(lane, number)
 
     def gap(self, first, last):
         self.gaps.append((first, last))
@@ -173,7 +173,7 @@ async def test_a_client_that_takes_nothing_is_sent_no_more_than_the_window():
             await world.node.cut()
             await until(lambda wanted=attempts: world.node.attempts == wanted and world.link.state is LinkState.CONNECTED)
         slow.greedy = True
-        slow.attachment.ack(Lane.IOPUB, slow.got[-1][1], 1 << 20)
+        slow.attachment.ack(Lane.IOPUB, slow.got[-1][1])
         await until(lambda: len(slow.got) == 200)
         assert slow.numbers() == list(range(1, 201))
 

@@ -114,12 +114,19 @@ class Attachment:
             for done in [each for each in self._inputs if each <= number]:
                 del self._inputs[done]
 
+    @property
+    def owes(self) -> bool:
+        """Whether something was taken that is not acknowledged yet."""
+        return bool(self._to_ack)
+
+    def acknowledge(self, out: bytearray) -> None:
+        """Add the acknowledgements that are owed to `out`."""
+        for lane in sorted(self._to_ack):
+            out += encode(Frame(Kind.ACK, lane, self.index, self.taken[lane]))
+        self._to_ack.clear()
+
     def emit(self, lane: Lane, out: bytearray) -> bool:
         """Add the next portion of `lane` to `out`; False when there is nothing (or no room in the window)."""
-        if lane in self._to_ack:
-            self._to_ack.discard(lane)
-            out += encode(Frame(Kind.ACK, lane, self.index, self.taken[lane]))
-            return True
         pieces = self._pieces.get(lane)
         if pieces is not None:
             frame = next(pieces, None)

@@ -22,7 +22,12 @@ PING_AFTER = 5.0
 GIVE_UP_AFTER = 20.0
 
 _CHUNK = 256 * 1024
+_COMPANY = 0.02
+"""Seconds that acknowledgements wait for something to travel with. Slurm's connection between a step and its srun has Nagle's algorithm on: a small
+message waits there until the one before is acknowledged, 40 ms later, unless the other side has something to say. So none goes ahead of a cell's output.
+"""
 _MOST_URGENT = 10_000  # a gateway that takes so few is not there, whatever it sends
+_NEVER = float("inf")
 _READS = 4
 _SENDING_LANES = (Lane.CONTROL, Lane.SHELL, Lane.STDIN, Lane.IOPUB)
 
@@ -40,6 +45,7 @@ class Connection:
         self._reader = FrameReader()
         self._out = bytearray(preamble())
         self._urgent: deque[Frame] = deque()
+        self._acks_due = _NEVER
         self._turn = 0
         self._heard = self._said = time.monotonic()
 
@@ -51,6 +57,11 @@ class Connection:
     def waiting(self) -> bool:
         """Whether bytes wait to be written."""
         return bool(self._out)
+
+    @property
+    def due(self) -> float:
+        """When, by the monotonic clock, `write` is to be called at the latest, for acknowledgements that nothing came along with."""
+        return self._acks_due
 
     @property
     def finished(self) -> bool:
@@ -111,7 +122,18 @@ class Connection:
             while self._urgent:
                 out += encode(self._urgent.popleft())
             if self.closing or not self._fill_data(out):
-                return
+                break
+        if not self.closing:
+            self._fill_acks(out)
+
+    def _fill_acks(self, out: bytearray) -> None:
+        now = time.monotonic()
+        if out or now >= self._acks_due:
+            for attachment in self.attachments.values():
+                attachment.acknowledge(out)
+            self._acks_due = _NEVER
+        elif self._acks_due == _NEVER and any(attachment.owes for attachment in self.attachments.values()):
+            self._acks_due = now + _COMPANY
 
     def _fill_data(self, out: bytearray) -> bool:
         """Add one portion of the most urgent lane that has something, the attachments by turns."""

@@ -103,7 +103,8 @@ class Supervisor:
         self._crowded = self._crowded + 1 if now - self._turned < _CROWD_GAP else 0
         if self._crowded > _CROWD:
             time.sleep(_CROWD_PAUSE)
-        wait = min(self._keeper.tick(now) - now, self._end_by - now, _LONGEST_WAIT)
+        due = min((connection.due for connection in self._connections.values()), default=self._end_by)
+        wait = min(self._keeper.tick(now) - now, self._end_by - now, due - now, _LONGEST_WAIT)
         self._watch()
         self._turned = now
         events = self._poller.poll(max(0, int(wait * 1000) + 1))
