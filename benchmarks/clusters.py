@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ from remote_gpu.gateway import Gateway
 
 LOAD = "%load_ext remote_gpu"
 WARMS_UP = 5.0
+RESTS = 2.0
+"""Seconds without a job before each start in Slurm, and up to one more, by chance: its controller hands jobs out once a second."""
+FIRST, WITHOUT = "first cell, no session yet", "the same, without Slurm's own wait for its next turn"
 SLURM, HERE, SSH = "slurm", "here", "ssh"
 OPTIONS = ("--account=dri", "--partition=hopper", "--time=10", "--mem=1000", "--gpus-per-node=1")
 _names = itertools.count()
@@ -48,6 +52,11 @@ def clusters(site: Lab) -> dict[str, Any]:
         SLURM: {**shared, "host": "bristol"},
         HERE: shared,
     }
+
+
+def rest() -> None:
+    """Let Slurm come to rest."""
+    time.sleep(RESTS + random.random())
 
 
 class Starts:
@@ -74,16 +83,27 @@ class Starts:
         """Milliseconds from running a remote cell for which no session exists to its output; as `who` it counts."""
         name = f"bench-{next(_names)}"
         with notebook(LOAD) as book:
+            if cluster != SSH:
+                rest()
             sent = time.time()
             run = book.run(f"%%remote_gpu --cluster {cluster} --session {name}\nprint('seen')")
             seen = next(at for at, text in run.arrivals if "seen" in text)
         try:
             if who:
-                self.note("first cell, no session yet", who, (seen - sent) * 1000)
+                self.note(FIRST, who, (seen - sent) * 1000)
                 self._explain(client, cluster, who, name, sent, seen)
+                if stamps.SLURMS in (phases := self.phases[who][-1]):
+                    self.note(WITHOUT, who, (seen - sent) * 1000 - phases[stamps.SLURMS])
         finally:
             client.stop_session(name)
         return (seen - sent) * 1000
+
+    def plain_job(self, who: str, host: str, master: str, folder: str) -> None:
+        """A plain kernel in a batch job, reached by hand."""
+        rest()
+        took, job, submitted = batch_job(host, master, str(self._site.python), folder, OPTIONS)
+        self.note(FIRST, who, took)
+        self.note(WITHOUT, who, took - (stamps.launch_of(self._site, job) - submitted) * 1000)
 
     def _explain(self, client: Gateway, cluster: str, who: str, name: str, sent: float, seen: float) -> None:
         found, session = stamps.events(self._log, sent), client.session(name)
@@ -92,7 +112,7 @@ class Starts:
         else:
             machine = self._site.bristol.machines[session.node]
             folder = machine.temporary / Path(session.folder).relative_to("/tmp")
-            parts = stamps.of_slurm(found, sent, seen, self._site, session.node, folder)
+            parts = stamps.of_slurm(found, sent, seen, self._site, folder)
             phases = {name: value for part in parts for name, value in stamps.milliseconds(part)}
         self.phases.setdefault(who, []).append(phases)
 
@@ -116,21 +136,21 @@ def starts(site: Lab, mine: Places, count: int) -> list[Row]:
             found.note("first cell, never been there: login, node's half", cluster, found.first_cell(client, cluster))
     bristol, box = mine.master("bristol"), mine.master("box")
     for _ in range(count):
-        found.note("first cell, no session yet", "plain kernel, sbatch over ssh", batch_job("bristol", bristol, python, home, OPTIONS))
+        found.plain_job("plain kernel, sbatch over ssh", "bristol", bristol, home)
         with found.gateway() as client:
             found.first_cell(client, SLURM, "Slurm over ssh, first session")
             found.first_cell(client, SLURM, "Slurm over ssh, second session")
-        found.note("first cell, no session yet", "plain kernel, sbatch here", batch_job("", "", python, shared, OPTIONS))
+        found.plain_job("plain kernel, sbatch here", "", "", shared)
         with found.gateway() as client:
             found.first_cell(client, HERE, "Slurm here")
-        found.note("first cell, no session yet", "plain kernel, ssh", plain_over_ssh(box, python, home))
+        found.note(FIRST, "plain kernel, ssh", plain_over_ssh(box, python, home))
         with found.gateway() as client:
             site.ssh("box", f"{python} {bundle_of(site)} zygote stop")
             found.first_cell(client, SSH, "ssh, cold, first session")
             time.sleep(WARMS_UP)
             found.first_cell(client, SSH, "ssh, warm, second session")
     slurm, here, ssh = "plain kernel, sbatch over ssh", "plain kernel, sbatch here", "plain kernel, ssh"
-    bases = {"Slurm here": here} | {who: ssh if "ssh, " in who else slurm for who in found.phases if who != "Slurm here"}
+    bases = {"Slurm here": here} | {who: ssh if who.startswith("ssh, ") else slurm for who in found.phases if who != "Slurm here"}
     return found.rows(bases, {who: "≤ 1.5 × plain" for who in found.phases if "Slurm" in who})
 
 

@@ -108,16 +108,19 @@ def by_connection(host: str, info: dict[str, Any], words: Sequence[str], *rest: 
             process.terminate()
 
 
-def batch_job(host: str, master: str, python: str, folder: str, options: Sequence[str]) -> float:
-    """Milliseconds from asking Slurm for a plain kernel to the first output of its first cell, through five forwards; its job is cancelled."""
+def batch_job(host: str, master: str, python: str, folder: str, options: Sequence[str]) -> tuple[float, str, float]:
+    """(milliseconds from asking Slurm for a plain kernel to the first output of its first cell, through five forwards; its job, which is cancelled; the
+    time of day when sbatch had answered).
+    """
     file = f"{folder}/rival-{os.getpid()}-{next(_count)}.json"
     script = f"#!/bin/sh\nexec {shlex.join(launcher(python, file))}\n"
     began = time.perf_counter()
     job = over(host, master, shlex.join(["sbatch", "--parsable", f"--output={file}.log", *options]), script).split(";")[0].strip()
+    submitted = time.time()
     try:
         with by_forwards(host, master, described(host, master, file)) as book:
             book.run("print(1)")
-            return (time.perf_counter() - began) * 1000
+            return (time.perf_counter() - began) * 1000, job, submitted
     finally:
         over(host, master, f"scancel {job}; rm -f {file} {file}.log")
 

@@ -14,6 +14,7 @@ from typing import Any
 from tests.lab.lab import Lab
 
 _TICKS = 100.0
+SLURMS = "Slurm, until a node has the job"
 Stamps = list[tuple[str, float]]
 """What had just ended at which time of day, in order."""
 
@@ -42,10 +43,10 @@ def has(*kinds: str) -> Callable[[dict[str, Any]], bool]:
     return lambda event: any(kind in event["frames"] for kind in kinds)
 
 
-def of_slurm(found: list[dict[str, Any]], sent: float, seen: float, site: Lab, node: str, folder: Path) -> tuple[Stamps, Stamps]:
+def of_slurm(found: list[dict[str, Any]], sent: float, seen: float, site: Lab, folder: Path) -> tuple[Stamps, Stamps]:
     """(the phases of a start in Slurm, one after the other; what went on beside them)."""
     job = next(event["job"] for event in found if event["what"] == "step" and event.get("job"))
-    launched = _daemon(site.bristol.folder / "log" / f"slurmd.{node}.log", f"Launching batch job {job} ")
+    launched = launch_of(site, job)
     state = json.loads((folder / "state.json").read_text())
     answered = when(found, "in", has("EVENT session"))
     phases = [
@@ -53,7 +54,7 @@ def of_slurm(found: list[dict[str, Any]], sent: float, seen: float, site: Lab, n
         ("notebook, until the gateway is asked", when(found, "request")),
         ("login and agent", when(found, "step", step("Asking Slurm"))),
         ("sbatch", when(found, "step", step("Submitted"))),
-        ("Slurm, until a node has the job", launched),
+        (SLURMS, launched),
         ("Slurm's step daemon, until the script runs", since_boot(state["start_time"])),
         ("Python, until the supervisor listens", state["started"]),
         ("imports, until it answers", answered),
@@ -93,9 +94,10 @@ def since_boot(ticks: float) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / _TICKS
 
 
-def _daemon(log: Path, words: str) -> float:
-    """When one of Slurm's daemons wrote a line with these words."""
-    line = next(line for line in log.read_text().splitlines() if words in line)
+def launch_of(site: Lab, job: str) -> float:
+    """When a node of bristol was given the batch job."""
+    logs = (site.bristol.folder / "log").glob("slurmd.*.log")
+    line = next(line for log in logs for line in log.read_text().splitlines() if f"Launching batch job {job} " in line)
     found = re.match(r"\[([\d:T.-]+)\]", line)
     assert found
     return datetime.fromisoformat(found[1]).astimezone().timestamp()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.node.client import wait_for
+from tests.node.client import Client, wait_for
 
-from remote_gpu.frames import FrameReader, Kind, Lane, Message, pack_message
+from remote_gpu.frames import Frame, FrameReader, Kind, Lane, Message, pack_message
 from remote_gpu.node.attachments import Attachment
 from remote_gpu.node.connection import Connection
 from remote_gpu.node.journal import Journal
@@ -65,3 +65,16 @@ def test_an_acknowledgement_that_nothing_comes_along_with_leaves_alone_when_it_i
     assert not ends.connection.waiting
     assert wait_for(ends.kinds) == [Kind.ACK]
     assert ends.kinds() == []
+
+
+def test_a_session_that_is_idle_answers_the_last_acknowledgement_and_one_that_is_busy_none(client: Client) -> None:
+    client.run("print(1)")
+    client.stream.until(lambda: Frame(Kind.PONG) in client.stream.frames)
+    busy = client.execute("print(2, flush=True)\ninput()")
+    client.stream.until(lambda: client.text(busy) == "2\n" and any(got.lane is Lane.STDIN for got in client.got))
+    client.stream.frames.clear()
+    client.stream.send(
+        Frame(Kind.ACK, Lane.IOPUB, 1, max(got.number for got in client.got if got.lane is Lane.IOPUB)), Frame(Kind.PING, number=7)
+    )
+    client.stream.until(lambda: Frame(Kind.PONG, number=7) in client.stream.frames)
+    assert Frame(Kind.PONG) not in client.stream.frames

@@ -115,6 +115,11 @@ class Attachment:
                 del self._inputs[done]
 
     @property
+    def served(self) -> bool:
+        """Whether the client has taken all output that there is."""
+        return not self._unacked and self._cursor == self._journal.head
+
+    @property
     def owes(self) -> bool:
         """Whether something was taken that is not acknowledged yet."""
         return bool(self._to_ack)

@@ -178,10 +178,18 @@ class Supervisor:
                 return
             for frame in frames:
                 self._take(connection, frame)
+            if not self._keeper.busy and frames and all(self._is_last_word(connection, frame) for frame in frames):
+                connection.send(Frame(Kind.PONG))  # else the next request might wait for TCP's acknowledgement of these (see `connection`)
         except RemoteGpuError as error:
             self._dismiss(connection, error.problem())
         except (LookupError, ValueError, TypeError) as error:
             self._dismiss(connection, wire.problem("bad_frame", f"The gateway sent what the session cannot follow: {error!r}."))
+
+    @staticmethod
+    def _is_last_word(connection: Connection, frame: Frame) -> bool:
+        """Whether a frame is an acknowledgement after which its attachment has taken all output that there is."""
+        attachment = connection.attachments.get(frame.attachment)
+        return frame.kind is Kind.ACK and attachment is not None and attachment.served
 
     def _take(self, connection: Connection, frame: Frame) -> None:
         attachment = connection.attachments.get(frame.attachment)
