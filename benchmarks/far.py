@@ -30,7 +30,8 @@ from remote_gpu.gateway import Gateway
 
 LOAD = "%load_ext remote_gpu"
 ONE_WAY_MS, LOSS_PPM = 45, 1000
-SIZE = 64 << 20
+SIZE, LESS = 64 << 20, 8 << 20
+"""Bytes of an array; fewer where the path's loss lets no connection carry a megabyte in a second."""
 MANY = 1000
 PRINTS = f"for i in range({MANY}): print(i, flush=True)"
 DISPLAYS = f"from IPython.display import HTML, display\nfor i in range({MANY}): display(HTML(str(i)))"
@@ -82,6 +83,12 @@ class Path90:
     congestion: str
     trip: float
     rows: list[Row]
+    size: int = SIZE
+
+    @property
+    def named(self) -> str:
+        """The size in words."""
+        return f"{self.size >> 20} MB"
 
     def add(self, case: str, who: str, unit: str, values: tuple[float, ...], goal: str = "", note: str = "", base: str = "") -> None:
         """Keep a row."""
@@ -192,9 +199,9 @@ def heard_again(log: Path, since: float) -> float:
 
 def bulk(path: Path90, book: Notebook, cluster: str, count: int) -> None:
     """An array to the node and back, beside scp of as many bytes on the same login."""
-    megabytes = SIZE / 1e6
+    megabytes = path.size / 1e6
     rates: dict[str, list[float]] = {}
-    book.run(f"import numpy as np\nrandom = np.random.default_rng(0)\nSIZE = {SIZE}")
+    book.run(f"import numpy as np\nrandom = np.random.default_rng(0)\nSIZE = {path.size}")
     for turn in range(count):
         for what, make in (("random", "random.bytes(SIZE)"), ("compressible", f"np.arange(SIZE // 8) // 7 + {turn}")):
             book.run(f"array = np.frombuffer({make}, np.uint8)" if what == "random" else f"array = {make}")
@@ -205,13 +212,13 @@ def bulk(path: Path90, book: Notebook, cluster: str, count: int) -> None:
     for what, values in rates.items():
         base = "" if what.startswith("scp") else f"scp {what.partition(',')[0]}"
         goal = "≥ 0.7 × scp" if "random" in what else "≥ 1 × scp" * (base != "")
-        path.add(f"64 MB, {cluster}", what, "MB/s", tuple(values), goal, base=base)
+        path.add(f"{path.named}, {cluster}", what, "MB/s", tuple(values), goal, base=base)
 
 
 def scp(path: Path90, host: str) -> dict[str, float]:
     """Seconds that scp takes, each way, over the login that is there."""
     master, file = path.mine.master(host), path.mine.base / "bulk"
-    file.write_bytes(os.urandom(SIZE))
+    file.write_bytes(os.urandom(path.size))
     words, there = ["scp", "-q", "-o", f"ControlPath={master}"], f"{host}:bulk-{os.getpid()}"
     found = {}
     for way, (source, target) in {"scp to the node": (str(file), there), "scp back": (there, str(file))}.items():
@@ -223,14 +230,14 @@ def scp(path: Path90, host: str) -> dict[str, float]:
 
 
 def interrupts(path: Path90, client: Gateway, book: Notebook, cluster: str, count: int) -> None:
-    """From the wish to the end of a cell that spins, alone and while another notebook of the session sends 64 MB."""
+    """From the wish to the end of a cell that spins, alone and while another notebook of the session sends an array."""
     session = next(each for each in client.sessions() if each.cluster == cluster and each.state == "running")
     for busy in (False, True):
         values = []
         for _ in range(count):
-            with sending(session.name, cluster) if busy else contextlib.nullcontext():
+            with sending(session.name, cluster, path.size) if busy else contextlib.nullcontext():
                 values.append(interrupted(client, session.id, book))
-        what = "while 64 MB are on their way" if busy else "alone"
+        what = f"while {path.named} are on their way" if busy else "alone"
         path.add(f"interrupt, {cluster}", what, "round trips", tuple(value / path.trip for value in values))
 
 
@@ -253,10 +260,10 @@ def interrupted(client: Gateway, session: str, book: Notebook) -> float:
 
 
 @contextlib.contextmanager
-def sending(name: str, cluster: str) -> Iterator[None]:
+def sending(name: str, cluster: str, size: int) -> Iterator[None]:
     """Another notebook of the same session sends an array meanwhile: it has begun when the block does."""
     cell = f"%%remote_gpu --cluster {cluster} --session {name}\n"
-    with notebook(LOAD, cell + "pass", f"import numpy as np\nlarge = np.frombuffer(np.random.bytes({SIZE}), np.uint8)") as other:
+    with notebook(LOAD, cell + "pass", f"import numpy as np\nlarge = np.frombuffer(np.random.bytes({size}), np.uint8)") as other:
         thread = threading.Thread(target=other.run, args=(cell + "large is None",))
         thread.start()
         yield
@@ -273,7 +280,7 @@ def measure(quick: bool = False) -> list[Row]:
             use_congestion(far, congestion)
             with places(site, clusters(site)) as mine:
                 trips = round_trip(far)
-                path = Path90(site, far, mine, congestion, statistics.median(trips), rows)
+                path = Path90(site, far, mine, congestion, statistics.median(trips), rows, SIZE if congestion == own else LESS)
                 path.add("a round trip", "TCP", "ms", tuple(trip * 1000 for trip in trips))
                 measure_path(path, count if congestion == own else max(3, count // 3))
     return [*rows, speed()]
