@@ -232,13 +232,19 @@ class Launches:
 
     async def _launch(self, session: Session, steps: Steps) -> None:
         """Take the steps of a launch: each allocation is written down before the next step begins."""
-        last = session.allocation
+        last, clock = session.allocation, asyncio.get_running_loop().time
+        granted: float | None = None
         try:
             async with aclosing(steps()) as allocations:  # type: ignore[type-var]
                 async for allocation in allocations:
                     last = allocation
                     self._record(allocation)
-                    if last.state is AllocationState.RUNNING:
+                    if last.state is not AllocationState.RUNNING:
+                        queues = not last.node and isinstance(self._clusters.made(last.cluster), Scheduled)
+                        granted = None if queues else clock()
+                    else:
+                        if granted is not None:
+                            self._selecting.started(last.cluster, clock() - granted)
                         self._started(session.id)  # what else it was asked for is given back meanwhile
             if last.state is not AllocationState.RUNNING:
                 raise StartFailed(f"The cluster {session.cluster} granted nothing to the session {session.name}.")

@@ -6,6 +6,8 @@ The ranking itself is pure (see `selection`); here is what it is given, and what
 from __future__ import annotations
 
 import secrets
+import statistics
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +24,7 @@ from jupyter_remote_gpu.snapshots import Snapshots
 __all__ = ["Decided", "Selecting"]
 
 _PATIENCE = 5.0  # seconds for clusters that were never seen, and then for schedulers
+_NEWEST = 5  # starts of a cluster that say how long the next one takes
 _SOON = 60.0  # seconds: nobody is asked for an estimate where a session starts within these
 
 
@@ -62,6 +65,11 @@ class Selecting:
         self._snapshots = snapshots
         self._clock = clock
         self._grid = grid
+        self._starts: dict[str, deque[float]] = {}
+
+    def started(self, cluster: str, seconds: float) -> None:
+        """A session's first answer came so long after the cluster had granted it."""
+        self._starts.setdefault(cluster, deque(maxlen=_NEWEST)).append(seconds)
 
     async def select(self, demand: Demand, *, chosen: str = "", notebook: str = "", thorough: bool = False) -> Decided:
         """Rank the clusters for `demand`, and remember the answer.
@@ -84,7 +92,8 @@ class Selecting:
 
     def _rank(self, demand: Demand, snapshots: Sequence[ClusterSnapshot], rules: Rules) -> Selection:
         carbon = {each.name: found for each in snapshots if (found := self._carbon(each)) is not None}
-        rules = replace(rules, in_flight=self._in_flight(), carbon=carbon)
+        starts = {name: statistics.median(seconds) for name, seconds in self._starts.items()}
+        rules = replace(rules, in_flight=self._in_flight(), carbon=carbon, starts=starts)
         return rank(demand, snapshots, self.remembered.history(), rules, self._clock())
 
     def _carbon(self, snapshot: ClusterSnapshot) -> Figure | None:

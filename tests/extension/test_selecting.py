@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -55,6 +56,27 @@ async def test_where_gpus_are_free_no_scheduler_is_asked(parts):
     assert parts.clusters["near"].asked == 0
     assert (await parts.selecting.select(ONE, thorough=True)).best
     assert parts.clusters["near"].asked == 1
+
+
+async def test_how_long_a_start_takes_is_learned_from_those_that_were_seen(parts):
+    before = (await parts.selecting.select(ONE)).best.start
+    for seconds in (3.0, 300.0, 4.0):
+        parts.selecting.started("near", seconds)
+    after = (await parts.selecting.select(ONE)).best.start
+    assert (before.source, after.source) == ("a usual one", "measured by this gateway")
+    assert after.value == 4.0
+
+
+async def test_a_session_that_starts_teaches_how_long_that_took(parts, monkeypatch):
+    learned = []
+    monkeypatch.setattr(parts.selecting, "started", lambda cluster, seconds: learned.append((cluster, seconds)))
+    parts.clusters["near"].waits_at = ""
+    session, _ = await parts.sessions.start(Wish(name="x", cluster="near"))
+    async with asyncio.timeout(20):
+        while (await parts.sessions.get(session.id)).state is not AllocationState.RUNNING:
+            await parts.sessions.wait(session.id, parts.sessions.peek(session.id).stamp, 1)
+    assert [cluster for cluster, _ in learned] == ["near"]
+    assert 0 <= learned[0][1] < 20
 
 
 async def test_a_request_on_its_way_takes_its_gpus_before_a_snapshot_knows(parts):
