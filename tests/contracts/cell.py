@@ -109,7 +109,7 @@ class CellSmoke:
         assert "line 4" in plain
 
     def test_run_all_stops_at_an_error(self, notebook):
-        first = notebook.send("%%remote_gpu --no-sync\n1/0")
+        first = notebook.send("%%remote_gpu --no-sync\nimport time; time.sleep(0.5); 1/0")  # the next one is in the queue by then
         second = notebook.send("print('not run')")
         assert notebook.run("", msg_id=first).error == "ZeroDivisionError"
         reply = notebook.client.get_shell_msg(timeout=30)
