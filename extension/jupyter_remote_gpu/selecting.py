@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jupyter_remote_gpu.carbon import Intensity, lookup, rounded
 from jupyter_remote_gpu.clusters import Clusters
-from jupyter_remote_gpu.models import AllocationState, iso
+from jupyter_remote_gpu.models import AllocationState, Session, iso
 from jupyter_remote_gpu.offers import ClusterSnapshot
 from jupyter_remote_gpu.registry import Registry
 from jupyter_remote_gpu.remembered import Remembered
@@ -93,18 +93,24 @@ class Selecting:
     def _rank(self, demand: Demand, snapshots: Sequence[ClusterSnapshot], rules: Rules) -> Selection:
         carbon = {each.name: found for each in snapshots if (found := self._carbon(each)) is not None}
         starts = {name: statistics.median(seconds) for name, seconds in self._starts.items()}
-        rules = replace(rules, in_flight=self._in_flight(), carbon=carbon, starts=starts)
+        rules = replace(rules, in_flight=self._in_flight(snapshots), carbon=carbon, starts=starts)
         return rank(demand, snapshots, self.remembered.history(), rules, self._clock())
 
     def _carbon(self, snapshot: ClusterSnapshot) -> Figure | None:
         found = lookup(snapshot.site, self._grid())
         return Figure(rounded(found.grams), "g CO₂e/kWh", found.text.partition(" (")[2].rstrip(")")) if found is not None else None
 
-    def _in_flight(self) -> tuple[InFlight, ...]:
-        """What this user's gateways have asked for and does not run yet: a snapshot may be older than that."""
-        waiting = [session for session in self._registry.sessions() if session.state is AllocationState.PENDING]
-        asked = self.remembered.gpus_of([session.id for session in waiting])
-        return tuple(InFlight(each.cluster, asked.get(each.id, 1), each.created) for each in waiting)
+    def _in_flight(self, snapshots: Sequence[ClusterSnapshot]) -> tuple[InFlight, ...]:
+        """What this user's gateways have asked for and does not run yet, or not for long enough to be in a snapshot."""
+        seen = {each.name: each.updated for each in snapshots}
+        new = [each for each in self._registry.sessions() if each.state is AllocationState.PENDING or _is_news(each, seen)]
+        asked = self.remembered.gpus_of([session.id for session in new])
+        return tuple(InFlight(each.cluster, asked.get(each.id, 1), each.created) for each in new)
+
+
+def _is_news(session: Session, seen: Mapping[str, float]) -> bool:
+    """Whether a session runs since a snapshot was taken that still has its GPUs as free; `seen` has when that was, by cluster."""
+    return session.state is AllocationState.RUNNING and (session.started or 0.0) > seen.get(session.cluster, float("inf"))
 
 
 def _starts_soon(selection: Selection) -> bool:

@@ -137,7 +137,7 @@ async def test_a_race_goes_on_without_those_that_refuse_and_fails_when_all_do(pl
         session, _ = await parts.sessions.start(Wish(name="race", request=ONE, race=2))
         clusters["b"].open.set()
         assert (await until(parts, session.id, RUNNING)).cluster == "b"
-        clusters["b"].refuses = "Not here."
+        clusters["b"].refuses = clusters["c"].refuses = "Not here."
         other, _ = await parts.sessions.start(Wish(name="second", request=ONE, race=2))
         failed = await until(parts, other.id, FAILED)
         assert failed.detail in ("No account.", "Not here.")

@@ -87,6 +87,18 @@ async def test_a_request_on_its_way_takes_its_gpus_before_a_snapshot_knows(parts
     assert {each.cluster for each in parts.registry.sessions() if each.state is AllocationState.PENDING} == {"near", "far"}
 
 
+async def test_a_session_that_runs_since_the_last_look_has_its_gpus(parts):
+    await parts.snapshots.known(5)
+    parts.clusters["near"].go.set()
+    first, _ = await parts.sessions.start(Wish(name="first", cluster="near", request=ResourceRequest(gpus=2)))
+    async with asyncio.timeout(20):
+        while (await parts.sessions.get(first.id)).state is not AllocationState.RUNNING:
+            await parts.sessions.wait(first.id, parts.sessions.peek(first.id).stamp, 1)
+    near = next(each for each in parts.snapshots.all() if each.name == "near")
+    assert near.pools[0].gpus_free == 2  # as it was seen before
+    assert (await parts.selecting.select(Demand(ResourceRequest(gpus=2)))).best.cluster == "far"
+
+
 async def test_what_a_scheduler_refuses_goes_elsewhere_in_its_own_words(parts):
     parts.clusters["near"].says = "Invalid account."
     decided = await parts.selecting.select(replace(ONE, resources=ResourceRequest(gpus=1, account="x")), thorough=True)
