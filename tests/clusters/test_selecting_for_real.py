@@ -47,7 +47,7 @@ async def test_a_full_cluster_is_asked_for_its_own_estimate_and_the_other_is_cho
         assert 600 < seen["bristol"].wait.raw <= 1200
         session = await asked(parts, "one")
         assert (session.cluster, parts.selecting.remembered.decision(session.decision)["chosen"]) == ("montreal", "montreal")
-        assert (await until(parts, session.id, RUNNING)).allocation.node
+        assert (await until(parts, session.id, RUNNING)).json()["label"] == "1 × GPU"
 
 
 async def test_a_cluster_that_refuses_is_left_for_the_next_one(places, lab, sites):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_remote_gpu.clusters.slurm_gpus import accelerator_of, architecture_of, choose_type, gpus_of, is_slice, memory_of
+from jupyter_remote_gpu.clusters.slurm_values import job_gpus
 from jupyter_remote_gpu.models import ResourceRequest
 from remote_gpu.errors import UsageProblem
 
@@ -134,3 +135,19 @@ def test_too_much_memory_is_refused_with_what_there_is():
 def test_a_cluster_whose_gpus_have_no_type_says_so():
     with pytest.raises(UsageProblem, match="does not say which GPUs it has"):
         choose_type(ResourceRequest(gpus=1, gpu_model="h100"), [""])
+
+
+@pytest.mark.parametrize(
+    ("tres", "asked", "gpus"),
+    [
+        ("cpu=1,node=1,gres/gpu=2,gres/gpu:h100=2", ("gres:gpu:h100:2", ""), (("h100", 2),)),
+        ("cpu=1,node=1,gres/gpu=2", ("gres:gpu:h100:2", ""), (("h100", 2),)),
+        ("cpu=1,mem=500M,node=2,billing=1", ("gres:gpu:a100:4", "N/A"), (("a100", 8),)),
+        ("cpu=1,mem=500M,node=1,billing=1", ("gres:gpu:1", "N/A"), (("", 1),)),
+        ("cpu=4,node=2,billing=4", ("N/A", "gres:gpu:3"), (("", 3),)),
+        ("cpu=1,node=1,billing=1", ("N/A", "N/A"), ()),
+        ("", (), ()),
+    ],
+)
+def test_a_jobs_gpus_are_those_that_are_counted_and_else_those_that_were_asked_for(tres, asked, gpus):
+    assert job_gpus(tres, *asked) == gpus

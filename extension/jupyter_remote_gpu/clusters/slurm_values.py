@@ -117,8 +117,12 @@ def exit_of(text: str) -> tuple[int, int]:
 
 
 def job_gpus(tres: str, *asked: str) -> tuple[tuple[str, int], ...]:
-    """The GPUs of a job from its TRES; a type that the accounting does not count is taken from what was `asked` for."""
+    """The GPUs of a job from its TRES; what the accounting does not count is taken from what was `asked` for: for each node, and for the job."""
     counts = gpus_of(tres)
+    if not counts and asked:
+        nodes = int(found[1]) if (found := re.search(r"\bnode=(\d+)", tres)) else 1
+        each, *whole = map(gpus_of, asked)
+        counts = {model: count * nodes for model, count in each.items()} or next(filter(None, whole), {})
     named = [model for text in asked for model in gpus_of(text) if model]
     if set(counts) == {""} and len(set(named)) == 1:
         counts = {named[0]: counts[""]}
