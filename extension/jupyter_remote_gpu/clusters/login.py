@@ -170,6 +170,8 @@ class Login:
         except (OSError, TimeoutError):
             return False
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return True
 
     async def aclose(self) -> None:
@@ -319,4 +321,5 @@ async def _ended(process: asyncio.subprocess.Process, limit: float) -> tuple[int
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001  else its pipe is left to the garbage collector
     return process.returncode, out or b""
