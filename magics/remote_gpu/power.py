@@ -1,6 +1,6 @@
 """The power that a GPU's board may draw, by model: what an energy is estimated from where nothing measures it.
 
-Watts of one GPU at its limit, from the makers' data sheets (November 2026). A site may set a lower limit, and little work reaches the limit, so
+Watts of one GPU at its limit, as the makers publish them; not each was looked up again. A site may set a lower limit, and little work reaches the limit, so
 what is made of these is rough, says more than is used, and is marked as estimated wherever it is shown.
 """
 

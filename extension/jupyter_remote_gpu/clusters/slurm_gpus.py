@@ -20,7 +20,7 @@ _MEMORY_GB = {
     # AMD; an MI250 is two GPUs to its software
     "mi100": (32,), "mi210": (64,), "mi250": (64,), "mi250x": (64,), "mi300a": (128,), "mi300x": (192,), "mi325x": (256,), "mi355x": (288,),
 }  # fmt: skip
-"""GB of each card, from the makers' data sheets (November 2026). Of several sizes the least counts: more is not promised."""
+"""GB of each card, as the makers publish it; not each was looked up again. Of several sizes the least counts: more is not promised."""
 
 _CALLED_GB = {"gh200": (120, 480)}
 """Sizes in a model's name that are not its GPU's memory: the driver says "GH200 120GB" of the board with 120 GB for the CPU."""

@@ -1,7 +1,7 @@
 """How fast GPUs are beside each other, roughly: enough to say that a work of an hour on an A100 takes about three on a T4, and not more.
 
 A speed is the mean of a card's dense 16-bit tensor rate and its memory's bandwidth, each over an A100's with 40 GB (312 TFLOP/s and 1,555 GB/s) and
-in the geometric sense, from the makers' data sheets (November 2026). Real programs differ by a factor of two either way.
+in the geometric sense, as the makers publish them; not each was looked up again. Real programs differ by a factor of two either way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jupyter_remote_gpu.clusters.slurm_gpus import is_slice
 
 __all__ = ["ROUGHLY", "SOURCE", "speed_of"]
 
-SOURCE = "data sheets of November 2026, roughly"
+SOURCE = "published peak rates, roughly"
 ROUGHLY = (0.6, 1.6)
 """What a scaled time may be off by, as factors of the low and the high end."""
 
