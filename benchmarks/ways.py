@@ -76,13 +76,14 @@ class Moving:
 class Cat:
     """A command on a host over `master`, run by `within`: ``cat`` with nothing of ours."""
 
-    def __init__(self, host: str, master: str, within: Callable[[Sequence[str]], list[str]] = list) -> None:
+    def __init__(self, host: str, master: str, within: Callable[[Sequence[str]], list[str]] = list, into: str = "/dev/null") -> None:
         self._ssh = ["ssh", "-S", master, "-o", "ControlMaster=no", "-o", "BatchMode=yes", host]
         self._within = within
+        self._into = into
 
     def push(self, array: np.ndarray[Any, Any]) -> float:
-        """Seconds until all of it has been read there and forgotten."""
-        with self._ready("", "cat > /dev/null; echo done") as stream:
+        """Seconds until all of it has been read there, and forgotten or written."""
+        with self._ready("", f"cat > {self._into}; echo done; test -c {self._into} || rm {self._into}") as stream:
             return timed(lambda: _push(stream, memoryview(array)))
 
     def pull(self, size: int) -> float:
@@ -178,12 +179,13 @@ GOALS = {BOX: "≥ 0.85 × cat", "ssh": "≥ 0.85 × cat", "scratch": "≥ 1 × 
 _NAMES = {BOX: "ssh box cat", "ssh": "ssh bristol ssh NODE cat", "scratch": "cat to the folder, then cat in a step", "srun": "srun cat"}
 
 
-def compared(case: str, ours: Moving, rival: Cat, array: np.ndarray[Any, Any], count: int) -> list[Row]:
-    """Rates of both, by turns, in both directions, after a first round that is not counted."""
+def compared(case: str, ours: Moving, rival: Cat, keeps: Cat | None, array: np.ndarray[Any, Any], count: int) -> list[Row]:
+    """Rates of both, by turns, in both directions, after a first round that is not counted; `keeps` is a rival whose bytes stay there, too."""
     size = array.nbytes
     ours_name, rival_name = f"remote_gpu, {case}", _NAMES[case]
     cases: dict[tuple[str, str], Callable[[], float]] = {
         ("to the node", rival_name): lambda: rival.push(array),
+        **({("to the node", f"{rival_name} > memory"): lambda: keeps.push(array)} if keeps else {}),
         ("to the node", ours_name): lambda: ours.push(array),
         ("from the node", rival_name): lambda: rival.pull(size),
         ("from the node", ours_name): ours.pull,
@@ -227,5 +229,6 @@ def measure(quick: bool = False) -> list[Row]:
         against = rivals(site, mine, moving, str(scratch))
         for case, size in sizes.items():
             array = np.frombuffer(bytearray(os.urandom(MIB)) * (size // MIB), np.uint8)
-            rows += compared(case, moving[case], against[case], array, count)
+            keeps = Cat("box", mine.master("box"), into=_THERE) if case == BOX else None
+            rows += compared(case, moving[case], against[case], keeps, array, count)
     return [*rows, speed()]

@@ -223,7 +223,9 @@ PLANTED = {
     "no number": 'write_all(1, head_of(Op.PIECE, {"number": None, "size": size}))',
     "another message": "write_all(1, head_of(Op.HELLO, {}, size) + open(secret, 'rb').read())",
     "too many": 'write_all(1, b"".join(head_of(Op.BYTES, {}, 1) + b"x" for _ in range(100000)))',
-    "taken for nothing": "write_all(1, head_of(Op.TAKEN))",
+    "taken for nothing": 'write_all(1, head_of(Op.TAKEN, {"count": 1}))',
+    "taken less than nothing": 'write_all(1, head_of(Op.TAKEN, {"count": -1}))',
+    "taken, no number": "write_all(1, head_of(Op.TAKEN))",
     "large and inline": "write_all(1, head_of(Op.BYTES, {}, 1 << 40))",
 }
 

@@ -126,6 +126,33 @@ def test_a_small_thing_is_not_held_back(ends):
     assert [path.name for path in ends.folder.iterdir()] == ["l0"]
 
 
+def test_that_a_question_was_taken_is_told_with_the_answer(tmp_path):
+    """`srun` would hold the answer back until a message before it has been acknowledged."""
+    spool = Spool.make(tmp_path)
+    (step, link), (notebook, mine) = socket.socketpair(), socket.socketpair()
+    descriptor = link.detach()
+    pieces = Pieces(Reader(descriptor), descriptor, spool, os.dup(mine.fileno()), mine.detach())
+    pieces.start()
+    try:
+        for _ in range(3):
+            step.sendall(head_of(Op.BYTES, {}, 8) + b"question")
+            assert notebook.recv(8) == b"question"
+            notebook.sendall(b"answer")
+            assert step.recv(1000) == head_of(Op.TAKEN, {"count": 1}) + head_of(Op.BYTES, None, 6) + b"answer"
+            step.sendall(head_of(Op.TAKEN, {"count": 1}))
+        step.sendall(head_of(Op.BYTES, {}, 8) + b"question")
+        assert step.recv(1000) == head_of(Op.TAKEN, {"count": 1}), "without an answer it is told all the same"
+    finally:
+        step.close()
+        notebook.close()
+        for thread in (*pieces.sent, *pieces.received):
+            thread.join(20)
+        os.close(descriptor)
+        spool.remove()
+        spool.close()
+    assert not pieces.problem
+
+
 def test_a_folder_is_looked_into_by_number_only(tmp_path):
     spool = Spool.make(tmp_path)
     other = Spool(spool.path, NODE)

@@ -19,6 +19,7 @@ from remote_gpu.base import base_folder
 from remote_gpu.errors import BadFrame, KernelDied, NoRoom, RemoteGpuError, SessionEnded, UnknownSession
 from remote_gpu.node.blobs import Store, forget_if_unused
 from remote_gpu.node.files import Files
+from remote_gpu.node.pipes import widen
 from remote_gpu.node.serving import ask
 from remote_gpu.transfer.frames import Message, Op, Reader, StreamEnded, head_of, preamble, write_all
 
@@ -38,6 +39,8 @@ def main(session: str) -> int:
     """Serve stdin and stdout until the stream ends; returns an exit status."""
     incoming, outgoing = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what something prints must not get into the stream
+    widen(incoming)
+    widen(outgoing)
     return serve(session, incoming, outgoing)
 
 

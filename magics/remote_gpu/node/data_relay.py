@@ -6,7 +6,6 @@ the same, and both hand to each other in files what is large (see `pieces`). doc
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 
 from remote_gpu.errors import BadFrame, LinkProblem, RemoteGpuError, from_problem
 from remote_gpu.node.pieces import Pieces
+from remote_gpu.node.pipes import pipe, widen
 from remote_gpu.node.spool import NODE, Spool
 from remote_gpu.transfer.frames import Op, Reader, head_of, preamble, write_all
 
@@ -29,7 +29,6 @@ _BEAT = 20.0  # seconds after which the folder's time is renewed
 _LEFT = 20.0  # seconds that the node has to end once the notebook is gone
 _LEAVE = 5.0  # seconds that the other end has to end by itself
 _HEARD = 10.0  # seconds that the last words have to be taken
-_PIPE = 1 << 20  # bytes that a pipe may hold; the system may allow less
 _REFUSED = 4
 
 
@@ -40,6 +39,8 @@ def on_login(scratch: str, command: Sequence[str]) -> int:
     """
     incoming, outgoing = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # what something prints must not get into the stream
+    widen(incoming)
+    widen(outgoing)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
@@ -153,7 +154,7 @@ def on_node(session: str, folder: str) -> int:
         with suppress(OSError):
             write_all(outgoing, head_of(Op.FAILED, {"problem": error.problem()}))
         return _REFUSED
-    (asked, to_us), (from_us, said) = _pipe(), _pipe()
+    (asked, to_us), (from_us, said) = pipe(), pipe()
     pieces = Pieces(reader, outgoing, spool, from_us, to_us)
     pieces.start()
     try:
@@ -180,11 +181,3 @@ def _meet(reader: Reader, outgoing: int, folder: str) -> Spool:
         raise LinkProblem(message_, hint="Set the cluster's `scratch` to a folder that its nodes share.") from error
     write_all(outgoing, head_of(Op.PIECE, {"number": 0, "size": size}))
     return spool
-
-
-def _pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):
-            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE)
-    return ends

@@ -2,7 +2,8 @@
 
 Both ends run the same translator. It takes the bytes of its side as they come, whatever they mean, and cuts them into pieces: of what has gathered while
 the piece before left, more than `INLINE` bytes go into a file, the rest through the step. The other end puts them together again. Each
-says when a piece is used up (TAKEN), and no more than `AHEAD` are under way: that much room a folder needs, at most, and that much memory an end.
+says how many pieces are used up (TAKEN), and no more than `AHEAD` are under way: that much room a folder needs, at most, and that much memory an end.
+A TAKEN waits a little for something to go with: ``srun`` holds back what follows a small message until that has been acknowledged, 40 ms later.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ PIECE = 8 << 20
 AHEAD = 4
 """Pieces of one direction that may be under way."""
 
-_GATHER = 0.002  # seconds without a byte after which what is large enough for a file leaves
+_GATHER = 0.002  # seconds without a byte after which what has gathered leaves, if it or the piece before it fills a file
+_COMPANY = 0.02  # seconds that a TAKEN waits for company
+_TAKEN = 2  # pieces whose TAKEN goes alone
 _FULL = 60.0  # seconds after which a folder that was full is tried again
 _CHUNK = 1 << 20
 
@@ -59,6 +62,7 @@ class Pieces:
         self._numbers = itertools.count(1)
         self._change = threading.Condition()
         self._credit = self._owed = AHEAD
+        self._taken = 0
         self._dead = False
         self._writing = threading.Lock()
         self._wants, self._wanted = os.pipe()
@@ -95,8 +99,9 @@ class Pieces:
     def _gather(self) -> None:
         """Fill one of two buffers while the other one leaves."""
         try:
+            size = 0
             for buffer in itertools.cycle((bytearray(PIECE), bytearray(PIECE))):
-                size, over = self._fill(memoryview(buffer))
+                size, over = self._fill(memoryview(buffer), flows=size > INLINE)
                 if size:
                     self._gathered.put(memoryview(buffer)[:size])
                 if over:
@@ -108,14 +113,14 @@ class Pieces:
             os.close(self._wants)
             os.close(self._source)  # whoever writes is told that nobody reads any more
 
-    def _fill(self, view: memoryview) -> tuple[int, bool]:
+    def _fill(self, view: memoryview, *, flows: bool) -> tuple[int, bool]:
         """(bytes, whether nothing follows). Returns when the piece before has left, and the source is dry or `view` full."""
         size, wanted, over = 0, False, False
         while not wanted or (size < len(view) and not over):
             watched = [] if wanted else [self._wants]
             if size < len(view) and not over:
                 watched.append(self._source)
-            patience = None if not (wanted and size) else 0.0 if size <= INLINE else _GATHER
+            patience = None if not (wanted and size) else _GATHER if flows or size > INLINE else 0.0
             ready = select.select(watched, [], [], patience)[0]
             if not ready:
                 break
@@ -172,7 +177,7 @@ class Pieces:
         try:
             while (message := self._in.message()) is not None:
                 if message.op == Op.TAKEN:
-                    self._give_credit()
+                    self._give_credit(int(message.meta["count"]))
                 elif message.op == Op.BYTES and message.size <= INLINE:
                     self._note = str(message.meta.get("note") or "")[:1000] or self._note
                     self._expect(_Heard(self._in.exactly(message.size)) if message.size else None)
@@ -210,7 +215,7 @@ class Pieces:
 
     def _pass_on(self) -> None:
         try:
-            while (heard := self._heard.get()) is not None:
+            while (heard := self._next()) is not None:
                 if heard.descriptor >= 0:
                     try:
                         _copy(heard.descriptor, self._sink, heard.size)
@@ -219,19 +224,42 @@ class Pieces:
                         self._spool.used(heard.number)
                 else:
                     write_all(self._sink, heard.data)
-                with self._change:
-                    self._owed += 1
-                with suppress(OSError):  # one that is gone has said all that is still to be passed on
-                    self._say(head_of(Op.TAKEN))
+                self._note_taken()
+            self._say_taken()
         except (OSError, BadFrame) as error:
             self.problem = self.problem or ("" if isinstance(error, BrokenPipeError) else str(error))
         finally:
             os.close(self._sink)
 
+    def _next(self) -> _Heard | None:
+        """What is to be passed on next, None at the end. What was taken before is told first when nothing comes for a while."""
+        try:
+            return self._heard.get(timeout=_COMPANY if self._taken else None)
+        except queue.Empty:
+            self._say_taken()
+            return self._heard.get()
+
+    def _note_taken(self) -> None:
+        with self._change:
+            self._owed += 1
+            self._taken += 1
+            wait = self._taken < _TAKEN
+        if not wait:
+            self._say_taken()
+
+    def _say_taken(self) -> None:
+        with suppress(OSError):  # one that is gone has said all that is still to be passed on
+            self._say(b"")
+
     # both
 
     def _say(self, data: bytes) -> None:
+        """Send messages, and before them what has been taken."""
         with self._writing:
+            with self._change:
+                count, self._taken = self._taken, 0
+            if count:
+                data = head_of(Op.TAKEN, {"count": count}) + data
             write_all(self._out, data)
 
     def _take_credit(self) -> None:
@@ -241,12 +269,12 @@ class Pieces:
                 raise StreamEnded("The other end of a relay is gone.")
             self._credit -= 1
 
-    def _give_credit(self) -> None:
+    def _give_credit(self, count: int = 1) -> None:
         with self._change:
-            self._credit += 1
-            self._change.notify_all()
-            if self._credit > AHEAD:
+            if not 0 < count <= AHEAD - self._credit:
                 raise BadFrame("The other end of a relay has taken more than there was.")
+            self._credit += count
+            self._change.notify_all()
 
     def _die(self) -> None:
         with self._change:
