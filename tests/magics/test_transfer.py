@@ -358,16 +358,28 @@ class Clock:
 
 
 class SlowChannel:
-    """Takes `speed` bytes a second, and notes what was packed."""
+    """Takes all at once and brings `speed` bytes a second to the node; it notes what was packed."""
+
+    pause = 0.0
 
     def __init__(self, clock: Clock, speed: float) -> None:
-        self.clock, self.speed, self.sent = clock, speed, []
+        self.clock, self.speed, self.sent, self.marks, self.there = clock, speed, [], [], 0.0
 
     def send(self, op, meta, body=b"", *, packed=False, told=None) -> None:
-        self.clock.now += len(body) / self.speed
+        self.there = max(self.there, self.clock.now) + len(body) / self.speed
         self.sent.append((len(body), packed))
         if told is not None:
             told(len(body), len(body))
+
+    def mark(self, began, told) -> None:
+        self.marks.append((self.there, began, told))
+
+    def listen(self, *, wait=False) -> None:
+        while self.marks and (wait or self.marks[0][0] <= self.clock.now):
+            there, began, told = self.marks.pop(0)
+            self.clock.now = max(self.clock.now, there)
+            told(there - began)
+            wait = False
 
 
 @pytest.mark.parametrize(("speed", "shrinks", "packs"), [(1e6, True, True), (1e6, False, False), (3e9, True, False)])
@@ -379,8 +391,36 @@ def test_only_data_that_shrinks_is_packed_and_only_on_a_slow_stream(speed, shrin
     Packing(clock).send(channel, "d", data, 0, told.append)
     assert channel.sent[0][1] is False
     assert any(packed for _, packed in channel.sent) is packs
+    assert told == sorted(told)
     assert told[-1] == 40 * MB
     assert (sum(size for size, _ in channel.sent) < 20 * MB) is packs
+
+
+def test_a_slow_stream_is_known_as_one_although_all_that_is_sent_leaves_at_once():
+    clock = Clock()
+    channel, packing = SlowChannel(clock, 10e6), Packing(clock)
+    packing.send(channel, "d", content(40 * MB), 0, lambda _: None)
+    channel.listen(wait=True)
+    assert packing.speed == pytest.approx(10e6, rel=0.01)
+
+
+def test_a_round_trip_is_no_sign_of_slowness():
+    packing = Packing()
+    packing._learn(MB, 0.2, 0.1)
+    assert packing.speed == pytest.approx(10 * MB)
+
+
+def test_marks_are_answered_once_what_was_before_them_is_there(node):
+    channel = node.transfers.attempts(lambda channel: channel)
+    seconds: list[float] = []
+    for _ in range(3):
+        channel.mark(time.monotonic(), seconds.append)
+    channel.listen(wait=True)
+    assert seconds
+    channel.ask(Op.SYNC, {}, Op.DONE)  # what is not listened to comes before the next answer
+    assert len(seconds) == 3
+    assert all(each >= 0 for each in seconds)
+    assert channel.pause > 0
 
 
 def test_packed_parts_arrive_as_they_were(node):

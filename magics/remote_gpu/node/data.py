@@ -146,13 +146,14 @@ class _Serving:
         write_all(self._out, head_of(op, meta))
 
     def _echo(self, message: Message) -> None:
-        """What a gateway measures a way with: bytes that are forgotten, and so many back."""
+        """What the other side measures a way with: bytes that are forgotten, and so many back."""
         size = int(message.meta["size"])
         if not 0 <= size <= _ECHO_LIMIT:
             raise BadFrame(f"An echo of {size} bytes is asked for.")
         self._reader.skip(message.size)
         write_all(self._out, head_of(Op.ECHO, {}, size))
-        write_all(self._out, memoryview(os.urandom(_ECHO_BLOCK) * (size // _ECHO_BLOCK + 1))[:size])  # ssh may compress
+        if size:
+            write_all(self._out, memoryview(os.urandom(_ECHO_BLOCK) * (size // _ECHO_BLOCK + 1))[:size])  # ssh may compress
 
     def _check(self) -> None:
         if not os.path.exists(os.path.join(self._folder, "state.json")):

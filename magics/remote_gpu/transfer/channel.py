@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import select
 import socket
 import struct
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +36,10 @@ class Channel:
         self.cwd = ""
         self.broken = False
         """Whether it stopped in the middle of a message."""
+        self.pause = 0.0
+        """Seconds that the node's quickest answer took: a round trip."""
+        self._marks: deque[tuple[float, Callable[[float], None]]] = deque()
+        self._reached = 0.0
         try:
             connection.setblocking(True)
             with suppress(OSError):
@@ -102,13 +109,41 @@ class Channel:
                 raise from_problem(message.meta.get("problem") or {})
             if message.op in expected:
                 return message
-            if message.op != Op.WAIT:
+            if message.op == Op.ECHO and self._marks:
+                self._reach()
+            elif message.op != Op.WAIT:
                 raise BadFrame(f"The node answered with message {message.op} on the data stream.")
 
     def ask(self, op: Op, meta: dict[str, Any], *expected: Op) -> Message:
         """Send a message and wait for its answer."""
+        began = time.monotonic()
         self.send(op, meta)
-        return self.receive(*expected)
+        answer = self.receive(*expected)
+        took = time.monotonic() - began
+        self.pause = min(self.pause or took, took)
+        return answer
+
+    def mark(self, began: float, told: Callable[[float], None]) -> None:
+        """Have the node say when all that was sent has reached it, whatever is between.
+
+        `told` gets the seconds that this took since `began` (monotonic), or since the mark before was reached; it is called by `listen` or `receive`.
+        """
+        self.send(Op.ECHO, {"size": 0})
+        self._marks.append((began, told))
+
+    def listen(self, *, wait: bool = False) -> None:
+        """Take what the node has said of marks; with `wait`, at least one of them."""
+        while self._marks and (wait or select.select([self._socket], [], [], 0)[0]):
+            self.broken = True
+            self.receive(Op.ECHO)
+            self.broken = False
+            self._reach()
+            wait = False
+
+    def _reach(self) -> None:
+        (began, told), now = self._marks.popleft(), time.monotonic()
+        told(now - max(began, self._reached))
+        self._reached = now
 
     def fill(self, view: memoryview) -> None:
         """Take a body's next bytes."""

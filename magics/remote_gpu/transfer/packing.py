@@ -1,13 +1,14 @@
 """Whether to compress what is sent, decided by what was measured: a slow stream, and a sample of the data that shrinks.
 
 Compression by zlib runs at about 0.1 GB/s, so it can only pay on a stream that is slower; most arrays of floating-point numbers do not
-shrink at all. What was sent before tells the stream's speed; three samples of the data tell whether it shrinks.
+shrink at all. The node says when a part has reached it: how soon the parts are gone from here tells nothing, for ssh, Slurm and the system hold megabytes.
 """
 
 from __future__ import annotations
 
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 
 from remote_gpu.transfer.channel import Channel
@@ -17,10 +18,12 @@ __all__ = ["Packing"]
 
 _FAST = 100e6  # bytes/s of a stream that zlib cannot keep up with
 _PACK_SPEED = 60e6  # bytes/s of zlib at its quickest, on a slow machine
+_FIRST = 512 << 10  # bytes of the part that measures a new stream
 _PART = 8 << 20  # bytes after which the decision is taken anew
 _SAMPLE = 32 << 10
 _WORTH = 0.8  # of the size: less than that must be left
-_FORGET = 0.5  # weight of the newest measurement
+_LATELY = 4  # measurements that count; two answers that are read at once make one of them worthless
+_TELLS = 256 << 10  # bytes of the smallest part whose time tells of speed
 
 
 class Packing:
@@ -29,7 +32,8 @@ class Packing:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.speed = 0.0
-        """Bytes a second that the stream took lately; 0.0 when nothing is known."""
+        """Bytes a second that reached the node lately; 0.0 when nothing is known."""
+        self._lately: deque[tuple[int, float]] = deque(maxlen=_LATELY)
 
     def send(self, channel: Channel, digest: str, view: memoryview, offset: int, told: Callable[[int], None]) -> None:
         """Send `view` from `offset` on as PUT messages; `told` is called with the bytes of it that left."""
@@ -37,31 +41,48 @@ class Packing:
         if not size:
             channel.send(Op.PUT, {"blob": digest, "size": 0, "offset": 0})
         while offset < size:
-            part = view[offset:] if self.speed > _FAST else view[offset : offset + _PART]
-            meta = {"blob": digest, "size": size, "offset": offset}
-            began, before = self._clock(), sent
-            if self.pays(part):
+            channel.listen()
+            packs, step = self._plan(view[offset:])
+            part = view[offset : offset + step]
+            meta, began = {"blob": digest, "size": size, "offset": offset}, self._clock()
+            if packs:
                 packed = zlib.compress(part, 1)
                 began = self._clock()
                 channel.send(Op.PUT, meta, packed, packed=True)
                 told(sent + len(part))
-                self._learn(len(packed), self._clock() - began)
             else:
-                channel.send(Op.PUT, meta, part, told=lambda done, _, before=before: told(before + done))  # type: ignore[misc]
-                self._learn(len(part), self._clock() - began)
+                channel.send(Op.PUT, meta, part, told=lambda done, _, before=sent: told(before + done))  # type: ignore[misc]
+            if (count := len(packed) if packs else len(part)) >= _TELLS:
+                channel.mark(began, lambda seconds, count=count: self._learn(count, seconds, channel.pause))  # type: ignore[misc]
+                if step == _FIRST:
+                    channel.listen(wait=True)
             offset, sent = offset + len(part), sent + len(part)
+
+    def _plan(self, left: memoryview) -> tuple[bool, int]:
+        """(whether to pack, bytes) of the next part."""
+        if self.speed > _FAST:
+            return False, len(left)
+        if not self.speed:  # what may be packed waits until it is known whether that pays
+            return False, _FIRST if shrinks(left) < _WORTH else _PART
+        return self.pays(left[:_PART]), _PART
 
     def pays(self, part: memoryview) -> bool:
         """Whether packing `part` saves time."""
-        if not self.speed or self.speed > _FAST or len(part) < 4 * _SAMPLE:
+        if not self.speed or self.speed > _FAST:
             return False
-        step = (len(part) - _SAMPLE) // 2
-        sample = b"".join(part[at : at + _SAMPLE] for at in (0, step, 2 * step))
-        ratio = len(zlib.compress(sample, 1)) / len(sample)
+        ratio = shrinks(part)
         return ratio < _WORTH and ratio / self.speed + 1 / _PACK_SPEED < 1 / self.speed
 
-    def _learn(self, size: int, seconds: float) -> None:
-        if size < _PART // 2:  # what fits into buffers tells nothing
-            return
-        speed = size / max(seconds, 1e-6)
-        self.speed = speed if not self.speed else _FORGET * speed + (1 - _FORGET) * self.speed
+    def _learn(self, size: int, seconds: float, pause: float) -> None:
+        """What `size` bytes took; a round trip of it is no sign of slowness."""
+        self._lately.append((size, max(seconds - pause, seconds / 2)))
+        self.speed = sum(size for size, _ in self._lately) / max(sum(seconds for _, seconds in self._lately), 1e-6)
+
+
+def shrinks(part: memoryview) -> float:
+    """Which share of three samples of `part` is left by zlib; 1.0 for what is too short to tell."""
+    if len(part) < 4 * _SAMPLE:
+        return 1.0
+    step = (len(part) - _SAMPLE) // 2
+    sample = b"".join(part[at : at + _SAMPLE] for at in (0, step, 2 * step))
+    return len(zlib.compress(sample, 1)) / len(sample)
