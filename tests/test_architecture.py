@@ -24,6 +24,7 @@ NODE_MAY_USE = {
     "remote_gpu.base",
     "remote_gpu.transfer",
     "remote_gpu.transfer.frames",
+    "remote_gpu.transfer.packed",
     "remote_gpu.errors",
     "remote_gpu.folders",
     "remote_gpu.frames",

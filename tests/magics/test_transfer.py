@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 import time
+import zlib
 
 import pytest
 from tests.fakes.data import DataNode, data_node
@@ -15,7 +16,8 @@ from remote_gpu.errors import BadFrame, KernelDied, LinkProblem, NoRoom, RemoteG
 from remote_gpu.node import blobs
 from remote_gpu.transfer import channel as channel_module
 from remote_gpu.transfer.addresses import Rolling, address
-from remote_gpu.transfer.frames import Op
+from remote_gpu.transfer.frames import Op, Reader
+from remote_gpu.transfer.packed import fill_block
 from remote_gpu.transfer.packing import Packing
 from remote_gpu.transfer.transfers import Transfers
 
@@ -431,3 +433,74 @@ def test_packed_parts_arrive_as_they_were(node):
     (digest,) = node.transfers.put_missing([data])
     assert bytes(blobs.mapped(digest, len(data))) == data
     assert sum(sent) < len(data) // 10
+
+
+# what comes back packed
+
+
+def receptions(node: DataNode) -> list[int]:
+    """What came for each piece of an object from now on."""
+    came: list[int] = []
+    channel = node.transfers.attempts(lambda channel: channel)
+    fill = channel.fill
+
+    def noted(view, *, packed=False):
+        came.append(fill(view, packed=packed))
+        return came[-1]
+
+    channel.fill = noted
+    return came
+
+
+@pytest.mark.parametrize(("speed", "shrinks", "packs"), [(1e6, True, True), (1e6, False, False), (3e9, True, False), (0.0, True, False)])
+def test_an_object_comes_back_packed_where_that_pays(node, speed, shrinks, packs):
+    data = memoryview(bytes(range(256)) * (5 * MB // 256 + 1))[: 5 * MB + 7] if shrinks else content(5 * MB + 7)
+    node.serve(lambda wanted: ({}, b"head", [data, memoryview(b""), memoryview(b"tail")]))
+    node.transfers._speed = speed
+    came = receptions(node)
+    fetched = node.transfers.fetch(1)
+    assert [bytes(fetched.head), *(bytes(buffer) for buffer in fetched.buffers)] == [b"head", bytes(data), b"", b"tail"]
+    assert (sum(came) < len(data) // 2) is packs
+
+
+def test_a_packed_fetch_that_is_cut_goes_on(node):
+    data = memoryview(bytes(range(256)) * (40 * MB // 256))
+    node.serve(lambda wanted: ({}, b"head", [data]))
+    node.transfers._speed = 1e6
+    cuts = [10 * MB, 20 * MB]
+
+    def told(done: int, _: int) -> None:
+        if cuts and done > cuts[0]:
+            cuts.pop(0)
+            node.cut()
+
+    assert node.transfers.fetch(1, told).buffers[0] == data
+    assert not cuts
+
+
+def block(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        block(zlib.compress(bytes(1000))),
+        block(zlib.compress(bytes(998))),
+        block(zlib.compress(bytes(1 << 24))),
+        block(zlib.compress(bytes(999)) + b"more"),
+        block(b"no zlib"),
+        block(b""),
+        (1 << 31).to_bytes(4, "big"),
+    ],
+    ids=["longer", "shorter", "bomb", "more behind it", "damaged", "nothing", "huge"],
+)
+def test_a_block_that_is_not_what_it_should_be_is_refused(body):
+    ours, theirs = os.pipe()
+    os.write(theirs, body)
+    os.close(theirs)
+    try:
+        with pytest.raises(BadFrame):
+            fill_block(Reader(ours), memoryview(bytearray(999)))
+    finally:
+        os.close(ours)

@@ -30,6 +30,7 @@ _SHARED = (
     "power.py",
     "transfer/__init__.py",
     "transfer/frames.py",
+    "transfer/packed.py",
     "transfer/trees.py",
 )
 """Modules of remote_gpu beside the package `node` that its modules import."""

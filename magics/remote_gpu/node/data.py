@@ -11,7 +11,6 @@ import json
 import os
 import select
 import sys
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from remote_gpu.node.files import Files
 from remote_gpu.node.pipes import widen
 from remote_gpu.node.serving import ask
 from remote_gpu.transfer.frames import Message, Op, Reader, StreamEnded, head_of, preamble, write_all
+from remote_gpu.transfer.packed import unpacked
 
 __all__ = ["main", "serve"]
 
@@ -192,7 +192,7 @@ class _Serving:
             if landing.offset != offset or (message.size > size - offset and not message.packed):
                 raise BadFrame(f"A blob of {size} bytes goes on at byte {landing.offset}, not with {message.size} at {offset}.")
             if message.packed:
-                landing.put(_unpacked(self._reader.exactly(message.size), size - offset))
+                landing.put(unpacked(self._reader.exactly(message.size), size - offset))
             else:
                 landing.receive(self._reader, message.size)
             if landing.offset == size:
@@ -258,17 +258,6 @@ class _Serving:
 
     def _read(self, message: Message) -> None:
         self._files.read(message.meta, self._out)
-
-
-def _unpacked(data: bytes, limit: int) -> memoryview:
-    unpacker = zlib.decompressobj()
-    try:
-        content = unpacker.decompress(data, limit)
-    except zlib.error as error:
-        raise BadFrame("A packed part of a blob is damaged.") from error
-    if unpacker.unconsumed_tail:
-        raise BadFrame("A packed part of a blob is longer than its blob.")
-    return memoryview(content)
 
 
 if __name__ == "__main__":

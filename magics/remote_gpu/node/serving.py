@@ -22,6 +22,7 @@ from typing import Any
 
 from remote_gpu.errors import KernelDied, RemoteGpuError
 from remote_gpu.transfer.frames import Op, head_of, write_all
+from remote_gpu.transfer.packed import blocks, pays
 
 __all__ = ["Server", "reach", "serve"]
 
@@ -42,10 +43,10 @@ class _Encoded:
     parts: list[memoryview]
     since: float
 
-    def head(self, offset: int) -> bytes:
+    def head(self, offset: int, *, packed: bool) -> bytes:
         sizes = [len(part) for part in self.parts]
         meta = {"entries": self.entries, "sizes": sizes, "offset": offset, "generation": self.generation}
-        return head_of(Op.PARCEL, meta, sum(sizes) - offset)
+        return head_of(Op.PARCEL, meta, sum(sizes) - offset, packed=packed)
 
 
 class Server:
@@ -115,7 +116,7 @@ class Server:
         _say(peer, {"ready": True})
         if peer.recv(16) != b"go":
             return
-        _write(stream, encoded, offset)
+        _write(stream, encoded, offset, float(asked.get("speed") or 0))
         _say(peer, {"done": True})
 
     def _encoded(self, asked: dict[str, Any]) -> tuple[_Encoded, int]:
@@ -146,14 +147,17 @@ def serve(folder: str | os.PathLike[str], encode: Encode, generation: Callable[[
     return Server(os.fspath(folder), encode, generation)
 
 
-def _write(stream: int, encoded: _Encoded, offset: int) -> None:
-    write_all(stream, encoded.head(offset))
+def _write(stream: int, encoded: _Encoded, offset: int, speed: float) -> None:
+    """The object from `offset` on, compressed where that pays on a stream of `speed` bytes a second."""
+    parts = []
     for part in encoded.parts:
-        if offset < len(part):
-            write_all(stream, part[offset:])
-            offset = 0
-        else:
-            offset -= len(part)
+        parts.append(part[min(offset, len(part)) :])
+        offset -= len(part) - len(parts[-1])
+    packed = pays(max(parts, key=len), speed)
+    write_all(stream, encoded.head(sum(map(len, encoded.parts)) - sum(map(len, parts)), packed=packed))
+    for part in parts:
+        for data in blocks(part) if packed else (part,):
+            write_all(stream, data)
 
 
 def _say(peer: socket.socket, value: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from remote_gpu.errors import BadFrame, LinkProblem, NoRoom, RemoteGpuError, from_problem
 from remote_gpu.transfer.frames import Message, Op, Reader, StreamEnded, head_of, preamble, slices, write_all
+from remote_gpu.transfer.packed import fill_block
 
 __all__ = ["Channel", "Progress", "fresh", "human", "memory_left"]
 
@@ -145,10 +146,13 @@ class Channel:
         told(now - max(began, self._reached))
         self._reached = now
 
-    def fill(self, view: memoryview) -> None:
-        """Take a body's next bytes."""
+    def fill(self, view: memoryview, *, packed: bool = False) -> int:
+        """Take a body's next bytes, or the next block of a packed one; returns how many bytes came."""
         try:
+            if packed:
+                return fill_block(self._reader, view)
             self._reader.fill(view)
+            return len(view)
         except OSError as error:
             raise LinkProblem(_words(error)) from error
 

@@ -13,15 +13,12 @@ from collections.abc import Callable
 
 from remote_gpu.transfer.channel import Channel
 from remote_gpu.transfer.frames import Op
+from remote_gpu.transfer.packed import FAST, pays, shrinks
 
 __all__ = ["Packing"]
 
-_FAST = 100e6  # bytes/s of a stream that zlib cannot keep up with
-_PACK_SPEED = 60e6  # bytes/s of zlib at its quickest, on a slow machine
 _FIRST = 512 << 10  # bytes of the part that measures a new stream
 _PART = 8 << 20  # bytes after which the decision is taken anew
-_SAMPLE = 32 << 10
-_WORTH = 0.8  # of the size: less than that must be left
 _LATELY = 4  # measurements that count; two answers that are read at once make one of them worthless
 _TELLS = 256 << 10  # bytes of the smallest part whose time tells of speed
 
@@ -60,29 +57,13 @@ class Packing:
 
     def _plan(self, left: memoryview) -> tuple[bool, int]:
         """(whether to pack, bytes) of the next part."""
-        if self.speed > _FAST:
+        if self.speed > FAST:
             return False, len(left)
         if not self.speed:  # what may be packed waits until it is known whether that pays
-            return False, _FIRST if shrinks(left) < _WORTH else _PART
-        return self.pays(left[:_PART]), _PART
-
-    def pays(self, part: memoryview) -> bool:
-        """Whether packing `part` saves time."""
-        if not self.speed or self.speed > _FAST:
-            return False
-        ratio = shrinks(part)
-        return ratio < _WORTH and ratio / self.speed + 1 / _PACK_SPEED < 1 / self.speed
+            return False, _PART if shrinks(left) is None else _FIRST
+        return pays(left[:_PART], self.speed), _PART
 
     def _learn(self, size: int, seconds: float, pause: float) -> None:
         """What `size` bytes took; a round trip of it is no sign of slowness."""
         self._lately.append((size, max(seconds - pause, seconds / 2)))
         self.speed = sum(size for size, _ in self._lately) / max(sum(seconds for _, seconds in self._lately), 1e-6)
-
-
-def shrinks(part: memoryview) -> float:
-    """Which share of three samples of `part` is left by zlib; 1.0 for what is too short to tell."""
-    if len(part) < 4 * _SAMPLE:
-        return 1.0
-    step = (len(part) - _SAMPLE) // 2
-    sample = b"".join(part[at : at + _SAMPLE] for at in (0, step, 2 * step))
-    return len(zlib.compress(sample, 1)) / len(sample)

@@ -17,6 +17,7 @@ from remote_gpu.errors import AccessRefused, BadFrame, LinkProblem, RemoteGpuErr
 from remote_gpu.transfer.addresses import address
 from remote_gpu.transfer.channel import Channel, Progress, fresh
 from remote_gpu.transfer.frames import Op
+from remote_gpu.transfer.packed import STEP
 from remote_gpu.transfer.packing import Packing
 from remote_gpu.transfer.sending import Sending
 
@@ -26,6 +27,9 @@ _Result = TypeVar("_Result")
 
 _DELAYS = (0.0, 0.1, 0.3, 1.0, 3.0)
 """Seconds before each further attempt that follows one without progress."""
+
+_PIECE = 8 << 20  # bytes after which progress is told
+_TELLS = 1 << 20  # bytes whose time tells of speed
 
 _FINAL = (VersionMismatch, AccessRefused)
 
@@ -59,6 +63,7 @@ class Transfers:
         self._channel: Channel | None = None
         self._moves = 0
         self._packing = Packing()
+        self._speed = 0.0  # bytes a second that came from the node lately; 0.0 = not known
         self._unfinished: dict[str, str] = {}
 
     def close(self) -> None:
@@ -109,22 +114,26 @@ class Transfers:
 
     def _receive(self, channel: Channel, arriving: _Arriving, progress: Progress | None) -> Fetched:
         question = {"ticket": arriving.ticket, "wanted": arriving.wanted, "offset": arriving.done, "generation": arriving.generation}
+        question["speed"] = self._speed or self._packing.speed  # the way back is like the way there, until more is known
         message = channel.ask(Op.FETCH, question, Op.PARCEL)
         channel.broken = True
         self._begin(arriving, message.meta, message.size)
-        total, at = sum(len(part) for part in arriving.parts), 0
+        total, at, came, began = sum(len(part) for part in arriving.parts), 0, 0, time.monotonic()
         for part in arriving.parts:
             start = max(0, min(arriving.done - at, len(part)))
             at += len(part)
             while start < len(part):
-                piece = part[start : start + (8 << 20)]
-                channel.fill(piece)
+                piece = part[start : start + (STEP if message.packed else _PIECE)]
+                came += channel.fill(piece, packed=message.packed)
                 start += len(piece)
                 arriving.done += len(piece)
                 self.moved()
                 if progress is not None:
                     progress(arriving.done, total)
         channel.broken = False
+        if came >= _TELLS:
+            speed = came / max(time.monotonic() - began, 1e-6)
+            self._speed = max(self._speed, speed) if message.packed else speed  # it may have waited for zlib
         return Fetched(arriving.entries or {}, arriving.parts[0], arriving.parts[1:])
 
     @staticmethod
