@@ -44,6 +44,11 @@ class Calls:
         finally:
             self._open.pop(key, None)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is to come."""
+        return any(not answer.done() for _, answer in self._open.values())
+
     def frames(self) -> list[Frame]:
         """What is to be sent on a new stream."""
         return [frame for frame, _ in self._open.values()]

@@ -6,6 +6,8 @@ import os
 import signal
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.paths import jupyter_path
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import PeriodicCallback
 from traitlets import Float
@@ -13,6 +15,13 @@ from traitlets import Float
 __all__ = ["HeadlessServer", "run"]
 
 _EXTENSION = "jupyter_remote_gpu"
+
+
+class RemoteKernelSpecs(KernelSpecManager):
+    """Without the folder that IPython 2 had: to ask where it is, imports all of IPython, while the first session waits."""
+
+    def _kernel_dirs_default(self) -> list[str]:
+        return jupyter_path("kernels")
 
 
 class HeadlessServer(ServerApp):
@@ -45,7 +54,7 @@ class HeadlessServer(ServerApp):
 
 def run(arguments: list[str], unused_time: float) -> None:
     """Run the gateway until it is told to end. Raises `SystemExit` with the status 1 when the extension did not load."""
-    settings: dict[str, Any] = {"unused_time": unused_time, "open_browser": False}
+    settings: dict[str, Any] = {"unused_time": unused_time, "open_browser": False, "kernel_spec_manager_class": RemoteKernelSpecs}
     server = HeadlessServer.instance(**settings)
     server.initialize(arguments, find_extensions=False, new_httpserver=False)
     extension = server.extension_manager.extensions.get(_EXTENSION)

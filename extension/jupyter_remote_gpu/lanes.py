@@ -245,6 +245,11 @@ class Table:
         """The acknowledgements that are due."""
         return [frame for attachment in self._all.values() for frame in attachment.take_acks()]
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the node is to say that it has one of them, or a message of theirs."""
+        return any(not attachment.live or attachment.held for attachment in self._all.values())
+
     def next_data(self) -> Frame | None:
         """The most urgent piece that waits; within a lane the attachments take turns."""
         for lane in UP:

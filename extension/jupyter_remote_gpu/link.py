@@ -251,7 +251,15 @@ class Link:
                         self._on_other(frame)
             except (KeyError, TypeError, ValueError) as error:
                 raise errors.BadFrame(f"The node sent a frame that this gateway cannot read: {error!r}.") from error
+            if self._expects_more and not self._urgent and all(frame.kind is not Kind.DATA for frame in frames):
+                self._put(Frame(Kind.PONG))  # else what comes next might wait in srun for TCP's acknowledgement of these
         raise LinkProblem("The stream to the node ended.")
+
+    @property
+    def _expects_more(self) -> bool:
+        """Whether the node is to say something next: it was asked, or its kernel is busy."""
+        busy = self.kernel is not None and self.kernel.get("state") == "busy"
+        return busy or self._calls.waiting or self._attachments.waiting
 
     async def _write(self, stream: FrameStream) -> None:
         while True:

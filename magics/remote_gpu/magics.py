@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -25,6 +28,7 @@ _FOLLOWING = "--following"  # how a cell without a magic line is marked once `on
 _STAYS_HERE = re.compile(r"%%?remote_gpu|%(?:re|un)?load_ext +remote_gpu\b")
 _LEAVES = frozenset({"exit", "quit", "exit()", "quit()"})
 _ATTRIBUTE = "_remote_gpu"
+_IDLE = 0.3  # seconds after loading from which on nobody is likely to wait for the kernel
 
 
 class RemoteGpu:
@@ -50,6 +54,7 @@ class RemoteGpu:
         self._shell._showtraceback = self._traceback_shown  # noqa: SLF001  no public hook is called for every error
         self._completion.load()
         atexit.register(self._exit)
+        _when_idle("remote_gpu.parts")
 
     def unload(self) -> None:
         """Unhook; remote sessions keep running."""
@@ -146,6 +151,12 @@ class RemoteGpu:
 
 def _placed(place: Place) -> CellLine:
     return CellLine(place.session, place.cluster, place.request)
+
+
+def _when_idle(module: str) -> None:
+    """Import what the first remote cell needs while the kernel has nothing to do; where no event loop runs, that cell does it."""
+    with suppress(RuntimeError):
+        asyncio.get_running_loop().call_later(_IDLE, import_module, module)
 
 
 def _understood(parse: Callable[[str], Any], line: str) -> Any:

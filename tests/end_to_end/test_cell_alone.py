@@ -53,6 +53,16 @@ def test_two_kernels_without_a_notebook_share_nothing_and_take_their_sessions_wi
     assert gone(gateway, *names)
 
 
+def test_what_the_first_remote_cell_needs_is_imported_while_the_kernel_is_idle(module_places):
+    loaded = "import sys; print('remote_gpu.parts' in sys.modules)"
+    with Notebook() as book:
+        book.run(f"{LOAD}\n{loaded}")
+        deadline = time.monotonic() + 20
+        while "True" not in (seen := book.run(loaded).text) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "True" in seen
+
+
 def test_the_session_of_a_killed_kernel_stays_and_the_next_one_may_go_on_in_it(gateway):
     with Notebook(LOAD) as first:
         first.run("%%remote_gpu\nkept = 5\nprint('said')")

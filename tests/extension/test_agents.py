@@ -103,6 +103,20 @@ async def test_commands_run_side_by_side_each_with_its_own_answer(tmp_path):
         await agent.aclose()
 
 
+async def test_a_file_is_waited_for_while_commands_go_on(tmp_path):
+    agent = await opened(tmp_path)
+    try:
+        assert not await agent.appears(str(tmp_path / "never"), 0.05)
+        waiting = asyncio.create_task(agent.appears(str(tmp_path / "log"), 60))
+        assert (await agent.run(["touch", str(tmp_path / "other")], given="", limit=10, env=None)).status == 0
+        assert not waiting.done()
+        (tmp_path / "log").touch()
+        assert await waiting
+        assert await agent.appears(str(tmp_path / "log"), 0)
+    finally:
+        await agent.aclose()
+
+
 async def test_banners_of_a_login_shell_are_passed_over(tmp_path):
     agent = await opened(tmp_path, before=["sh", "-c", 'echo "*** Welcome ***"; echo JRG-like noise; exec "$@"', "sh"])
     assert agent.hello.node

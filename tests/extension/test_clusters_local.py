@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_remote_gpu.clusters import bundle as bundle_module
 from jupyter_remote_gpu.clusters.bundle import Bundle
 from jupyter_remote_gpu.clusters.commands import ask, redact, words
 from jupyter_remote_gpu.clusters.environment import allowed, is_allowed, refuse_others
@@ -173,21 +174,8 @@ async def test_the_bundle_runs_without_anything_of_ours_installed(places):
 
 def test_other_sources_make_another_bundle(places, tmp_path):
     package = tmp_path / "remote_gpu"
-    for folder in ("node", "transfer"):
-        (package / folder).mkdir(parents=True)
-    parts = (
-        "__init__",
-        "base",
-        "errors",
-        "folders",
-        "frames",
-        "power",
-        "node/__init__",
-        "transfer/__init__",
-        "transfer/frames",
-        "transfer/trees",
-    )
-    for name in (f"{part}.py" for part in parts):
+    for name in (*bundle_module._SHARED, "node/__init__.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text("")
     one = Bundle(package).digest
     (package / "node/__init__.py").write_text("x = 1\n")

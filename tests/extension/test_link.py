@@ -16,7 +16,7 @@ from jupyter_remote_gpu.backoff import Backoff
 from jupyter_remote_gpu.link import Link
 from jupyter_remote_gpu.models import LinkState
 from remote_gpu.errors import AccessRefused, LinkProblem, NotAllowed, RemoteGpuError, SessionEnded, VersionMismatch
-from remote_gpu.frames import Lane, Message
+from remote_gpu.frames import Frame, Kind, Lane, Message, encode_json
 
 AT_ONCE = Backoff(first=0.001, longest=0.002, random=random.Random(1).random)
 
@@ -90,6 +90,36 @@ fault = st.builds(
     chunk=st.sampled_from([7, 100, 1 << 20]),
     turns=st.sampled_from([0, 3]),
 )
+
+
+def test_what_the_node_says_is_answered_while_it_has_more_to_say():
+    """Else that might wait in `srun` for TCP's acknowledgement; and so might our next word, if we answered when nothing is to come."""
+    asyncio.run(_answers())
+
+
+async def _answers():
+    async with World() as world:
+        await world.attach()
+        gateway, node = world.node.streams[0], world.node.clients["a"].stream
+
+        async def answered(*frames):
+            gateway.sent.clear()
+            await node.send([*frames, Frame(Kind.PING, number=7)])
+            await until(lambda: Frame(Kind.PONG, number=7) in gateway.sent)
+            await node.send([encode_json(Kind.EVENT, {"event": "warning", "text": "x"})])
+            world.node.publish(b"text")
+            await until(lambda: any(frame.kind is Kind.ACK for frame in gateway.sent))
+            return Frame(Kind.PONG) in gateway.sent
+
+        assert not await answered()
+        assert await answered(encode_json(Kind.EVENT, {"event": "kernel", "state": "busy"}))
+        assert not await answered(encode_json(Kind.EVENT, {"event": "kernel", "state": "idle"}))
+        world.node.answers.clear()
+        asked = asyncio.create_task(world.link.call("status", {}))
+        await until(lambda: any(frame.kind is Kind.CALL for frame in gateway.sent))
+        assert await answered()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
 
 
 @settings(max_examples=40, deadline=None)

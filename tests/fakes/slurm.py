@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.fakes.slurm_scheduler import Job, Scheduler
 
@@ -85,6 +85,17 @@ class SimulatedSlurm:
             return self._answer(_without_env(argv), given)
         finally:
             self.spent += time.thread_time() - began
+
+    async def appears(self, path: str, limit: float) -> bool:
+        """See `Machine`, of a job's log."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + limit
+        while clock() < until:
+            self.scheduler.go_on()
+            if any(job.state == "RUNNING" and session_of(job.name) == PurePosixPath(path).stem for job in self.scheduler.jobs.values()):
+                return True
+            await asyncio.sleep(min(0.1, max(0.0, until - clock())))
+        return False
 
     async def widen(self) -> bool:
         """See `Machine`."""

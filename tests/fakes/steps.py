@@ -80,6 +80,9 @@ class Steps:
     async def run(self, argv: Sequence[str], *, given: str = "", limit: float = 0, env: Mapping[str, str] | None = None) -> Done:
         raise NotImplementedError
 
+    async def appears(self, path: str, limit: float) -> bool:
+        raise NotImplementedError
+
     async def command(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         await self.hello()
         return ["env", *argv], {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}

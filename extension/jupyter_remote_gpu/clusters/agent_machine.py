@@ -45,9 +45,10 @@ class AgentMachine:
 
     async def hello(self, *, ask: bool = False) -> Hello:
         """What the agent says of the machine."""
-        if ask:
+        asks = ask and not self._is_heard()  # an agent that was just heard is proof of the login
+        if asks:
             await self._transport.ready(ask=True)
-        hello = (await self._ready()).hello
+        hello = (await self._ready(logged_in=asks)).hello
         if hello is None:
             raise LinkProblem(f"The connection to {self.name} is gone.")
         return hello
@@ -55,6 +56,10 @@ class AgentMachine:
     async def run(self, argv: Sequence[str], *, given: str = "", limit: float = QUICK, env: Mapping[str, str] | None = None) -> Done:
         """Run a command by the agent."""
         return await (await self._ready()).run(argv, given=given, limit=limit, env=env)
+
+    async def appears(self, path: str, limit: float) -> bool:
+        """Have the agent look."""
+        return await (await self._ready()).appears(path, limit)
 
     async def ping(self) -> float:
         """Ask the agent for an answer."""
@@ -79,19 +84,25 @@ class AgentMachine:
         if agent is not None:
             await agent.aclose()
 
-    async def _ready(self) -> Agent:
+    def _is_heard(self) -> bool:
+        agent = self._agent
+        return agent is not None and not agent.ended and asyncio.get_running_loop().time() - agent.heard < _QUIET
+
+    async def _ready(self, *, logged_in: bool = False) -> Agent:
         """The agent, certain to be there within some seconds; opened, without asking anybody, if it is not."""
         async with self._opening:
             agent = self._agent
             if agent is not None and not agent.ended and await self._answers(agent):
                 return agent
             await self.aclose()
+            if not logged_in:
+                await self._transport.ready(ask=False)
             self._agent = await self._open()
             return self._agent
 
     async def _answers(self, agent: Agent) -> bool:
         """Whether the agent is there; one that is silent may hang on a connection that is dead."""
-        if asyncio.get_running_loop().time() - agent.heard < _QUIET:
+        if self._is_heard():
             return True
         try:
             await agent.ping(_SOON)
@@ -102,7 +113,6 @@ class AgentMachine:
         return True
 
     async def _open(self) -> Agent:
-        await self._transport.ready(ask=False)
         boot = [*_started(self._python), "-u", "-c", _RUN_TEXT, str(len(boot_text())), self._bundle.sources_digest]
         argv, env = await self._transport.channel(with_prologue(self._prologue, boot))
         return await Agent.open(

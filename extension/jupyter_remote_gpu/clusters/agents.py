@@ -93,6 +93,11 @@ class Agent:
         answer = await self._ask({"run": list(argv), "given": given, "limit": limit, "env": dict(env or {})}, limit + _GRACE)
         return Done(answer["status"], str(answer["out"]), str(answer["err"]))
 
+    async def appears(self, path: str, limit: float) -> bool:
+        """Whether there is such a file within `limit` seconds; returns as soon as it is seen. Raises `LinkProblem` when no answer comes."""
+        self._used = asyncio.get_running_loop().time()
+        return bool((await self._ask({"await": path, "limit": limit}, limit + _GRACE))["there"])
+
     async def ping(self, limit: float) -> None:
         """Hear something of it. Raises `LinkProblem` after `limit` seconds."""
         await self._ask({}, limit)

@@ -64,6 +64,10 @@ class Machine(Protocol):
         """Run `argv` with `given` on its stdin, in the cluster's environment with `env` added. Raises as `hello` does."""
         ...
 
+    async def appears(self, path: str, limit: float) -> bool:
+        """Whether there is such a file within `limit` seconds; returns as soon as it is seen. Raises as `hello` does."""
+        ...
+
     async def widen(self) -> bool:
         """Make room for more commands at once, when there is none; False when that cannot be done without asking the user."""
         ...

@@ -97,6 +97,10 @@ class Jobs:
         done = await self._machine.run(["tail", "-c", str(size), path])
         return done.out if done.status == 0 else ""
 
+    async def begun(self, session: str, limit: float) -> bool:
+        """Whether a session's job begins within `limit` seconds: Slurm makes its log then. A file system over a network may tell late, or not at all."""
+        return await self._machine.appears(self._path(await self._machine.hello(), session, "log"), limit)
+
     async def names(self) -> dict[str, str]:
         """The names of sessions by their ids, of those whose files are there."""
         folder = self._folder(await self._machine.hello())

@@ -44,11 +44,12 @@ class Waiting:
     async def until_it_runs(self, allocation: Allocation) -> AsyncIterator[Allocation]:
         """What is known of a submitted job, whenever that changes; the last one has a node.
 
-        Raises `StartFailed` when it ended in the queue, or can never start.
+        The controller is asked seldom, and at once when the job has begun its log, which costs it nothing. Raises `StartFailed` when the job ended in
+        the queue, or can never start.
         """
-        delay = _FIRST
+        delay, begun = _FIRST, False
         while True:
-            job, trouble = await self._look(allocation, delay / 2)
+            job, trouble = await self._look(allocation, 0 if begun else delay / 2)
             if job is not None and job.allocation_state is AllocationState.RUNNING and not job.ending:
                 yield granted_by(
                     job, replace(allocation, detail=f"Slurm job {job.id} runs on {job.batch_host or job.nodes}; its kernel starts.")
@@ -58,7 +59,10 @@ class Waiting:
             if detail != allocation.detail:
                 allocation = replace(allocation, detail=detail)
                 yield allocation
-            await asyncio.sleep(delay)
+            if begun:  # one that was taken from its node keeps its log
+                await asyncio.sleep(delay)
+            else:
+                begun = await self._begins(allocation, delay)
             delay = min(delay * _FACTOR, _LONGEST)
 
     async def first_stream(self, allocation: Allocation, say: Callable[[str], None]) -> tuple[FrameStream, dict[str, Any]]:
@@ -87,6 +91,16 @@ class Waiting:
         if job is None or job.over:
             raise await explained(self._queue, self._jobs, allocation)
         return job, ""
+
+    async def _begins(self, allocation: Allocation, limit: float) -> bool:
+        """Whether the job begins within `limit` seconds; False after them, also when nobody knows."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + limit
+        try:
+            return await self._jobs.begun(allocation.session, limit)
+        except RemoteGpuError:
+            await asyncio.sleep(max(0.0, until - clock()))
+            return False
 
     async def _words(self, job: SlurmJob | None, allocation: Allocation) -> str:
         if job is None or job.ending:

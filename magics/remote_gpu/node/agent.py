@@ -5,8 +5,8 @@ cluster's prologue (``module load …``), whose environment it has. It keeps not
 
 Both sides speak lines of JSON. The agent begins with ``JRG {"hello": …}``, after whatever a login shell printed. A request has an
 ``id`` and one of ``run`` (an argument vector, with ``given`` for its stdin, ``limit`` in seconds and ``env``), ``write`` (a path, with
-``text``), ``read`` (a path, with how many of its ``last`` bytes), ``remove`` (a list of paths) or nothing (a ping); its answer has the
-same ``id``. Requests are taken in order; commands then run side by side.
+``text``), ``read`` (a path, with how many of its ``last`` bytes), ``remove`` (a list of paths), ``await`` (a path that is to appear within ``limit``
+seconds) or nothing (a ping); its answer has the same ``id``. Requests are taken in order; commands and waits then go on side by side.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ _OUTPUT = 16 << 20
 """Bytes of a command's output that are handed on, and"""
 _ERRORS = 16 << 10
 """of what it says on its error stream, the last ones."""
+
+_SOON = 0.02  # seconds between the first looks for a file
 
 
 def main(bundle: str) -> int:
@@ -88,11 +91,11 @@ class _Agent:
             identity = asked["id"]
         except (ValueError, KeyError, TypeError):
             return
-        if "run" in asked:
-            threading.Thread(target=self._answer, args=(identity, _run, asked), daemon=True).start()
-            return
         action = next((action for name, action in _ACTIONS.items() if name in asked), _nothing)
-        self._answer(identity, action, asked)
+        if action in _TAKE_TIME:
+            threading.Thread(target=self._answer, args=(identity, action, asked), daemon=True).start()
+        else:
+            self._answer(identity, action, asked)
 
     def _answer(self, identity: Any, action: Any, asked: dict[str, Any]) -> None:
         try:
@@ -151,8 +154,18 @@ def _remove(asked: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _await(asked: dict[str, Any]) -> dict[str, Any]:
+    """Look for a file, soon at first and then twice a second, until it is there."""
+    path, limit, pause, there = Path(asked["await"]), time.monotonic() + float(asked["limit"]), _SOON, False
+    while not (there := path.exists()) and (left := limit - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.2, 0.5)
+    return {"there": there}
+
+
 def _nothing(_: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-_ACTIONS = {"write": _write, "read": _read, "remove": _remove}
+_ACTIONS = {"run": _run, "write": _write, "read": _read, "remove": _remove, "await": _await}
+_TAKE_TIME = (_run, _await)
