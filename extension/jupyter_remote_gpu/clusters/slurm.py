@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["SlurmCluster"]
 
 _FRESH = 1.0  # seconds that a look at the queue is believed by somebody who asks how a session is
-_PATIENCE = 20.0  # seconds that one attach waits on the node for a supervisor that starts
+_PATIENCE = 20.0  # seconds that one attach waits on the node for a supervisor that starts, and
+_BRIEFLY = 2.0  # for one that was there before: it makes its socket anew when somebody has cleaned its folder up
 _GONE_AFTER = 60.0  # seconds that a cancelled job may take to be gone; a site's KillWait is 30
 _LOOK = 0.3
 _MOVED = 60.0  # seconds by which a job's end must have moved to be worth telling
@@ -149,7 +150,7 @@ class SlurmCluster:
         if (first := self._first.pop(session, None)) is not None:
             return first
         try:
-            return await self._attach(allocation)
+            return await self._attach(allocation, _BRIEFLY)
         except SessionEnded:
             raise
         except LinkProblem as problem:
@@ -233,8 +234,8 @@ class SlurmCluster:
         self._first[allocation.session], about = await self._waiting.first_stream(allocation, say)
         return about
 
-    async def _attach(self, allocation: Allocation) -> CommandStream:
-        return await open_stream(self._machine, await self._beside(allocation, "attach", allocation.session, f"{_PATIENCE:g}"))
+    async def _attach(self, allocation: Allocation, patience: float = _PATIENCE) -> CommandStream:
+        return await open_stream(self._machine, await self._beside(allocation, "attach", allocation.session, f"{patience:g}"))
 
     async def _beside(self, allocation: Allocation, *words: str) -> list[str]:
         hello = await self._machine.hello()
