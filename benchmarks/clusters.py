@@ -103,7 +103,7 @@ class Starts:
         rest()
         took, job, submitted = batch_job(host, master, str(self._site.python), folder, OPTIONS)
         self.note(FIRST, who, took)
-        self.note(WITHOUT, who, took - (stamps.launch_of(self._site, job) - submitted) * 1000)
+        self.note(WITHOUT, who, took - (stamps.launch_of(self._site.bristol, job) - submitted) * 1000)
 
     def _explain(self, client: Gateway, cluster: str, who: str, name: str, sent: float, seen: float) -> None:
         found, session = stamps.events(self._log, sent), client.session(name)

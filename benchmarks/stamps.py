@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.lab import Lab
+from tests.lab.slurm import Cluster
 
 _TICKS = 100.0
 SLURMS = "Slurm, until a node has the job"
@@ -46,7 +47,7 @@ def has(*kinds: str) -> Callable[[dict[str, Any]], bool]:
 def of_slurm(found: list[dict[str, Any]], sent: float, seen: float, site: Lab, folder: Path) -> tuple[Stamps, Stamps]:
     """(the phases of a start in Slurm, one after the other; what went on beside them)."""
     job = next(event["job"] for event in found if event["what"] == "step" and event.get("job"))
-    launched = launch_of(site, job)
+    launched = launch_of(site.bristol, job)
     state = json.loads((folder / "state.json").read_text())
     answered = when(found, "in", has("EVENT session"))
     phases = [
@@ -94,9 +95,9 @@ def since_boot(ticks: float) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / _TICKS
 
 
-def launch_of(site: Lab, job: str) -> float:
-    """When a node of bristol was given the batch job."""
-    logs = (site.bristol.folder / "log").glob("slurmd.*.log")
+def launch_of(cluster: Cluster, job: str) -> float:
+    """When a node of the cluster was given the batch job."""
+    logs = (cluster.folder / "log").glob("slurmd.*.log")
     line = next(line for log in logs for line in log.read_text().splitlines() if f"Launching batch job {job} " in line)
     found = re.match(r"\[([\d:T.-]+)\]", line)
     assert found
