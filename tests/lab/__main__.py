@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description="A test lab of Slurm clusters and logins on this machine.")
     parser.add_argument("verb", choices=("up", "status", "env", "clean", "down"))
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--far", action="store_true", help="with `up`: the far site, too (45 ms and 0.1 % loss each way)")
+    parser.add_argument("--far", action="store_true", help="with `up`: the far site, too (45 ms and 0.1 %% loss each way)")
     words = parser.parse_args()
     try:
         if words.verb == "up":

@@ -25,7 +25,7 @@ __all__ = ["Accounting"]
 
 _LIMIT = 60.0
 _DATA = "/dev/shm/mariadb"  # in memory: three times as fast to make
-_TABLES = Path("/usr/share/mysql/mysql_system_tables.sql")
+_TABLES = (Path("/usr/share/mysql/mysql_system_tables.sql"), Path("/usr/share/mariadb/mariadb_system_tables.sql"))  # Debian 12, 13
 _MARIADB = (
     "--no-defaults",
     f"--datadir={_DATA}",
@@ -84,7 +84,7 @@ class Accounting:
     def _make(self, template: Path) -> None:
         self.machine.run(["mkdir", "-p", _DATA])
         self._start_mariadb()
-        self._sql(f"CREATE DATABASE mysql; USE mysql;\n{_TABLES.read_text()}")
+        self._sql(f"CREATE DATABASE mysql; USE mysql;\n{_tables()}")
         self._start_slurmdbd()
         self._sql(_GPUS)
         done = self.machine.run(["sacctmgr", "-i"], env=self.environment, input=_ACCOUNTS, check=False)
@@ -117,6 +117,14 @@ class Accounting:
     @property
     def _socket(self) -> Path:
         return self.folder / "run" / "my.sock"
+
+
+def _tables() -> str:
+    """What makes MariaDB's own tables."""
+    found = next((path for path in _TABLES if path.exists()), None)
+    if found is None:
+        raise LabError(f"MariaDB's system tables are not at {' or '.join(map(str, _TABLES))}.")
+    return found.read_text()
 
 
 def _digest() -> str:

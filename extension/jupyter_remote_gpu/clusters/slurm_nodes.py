@@ -54,9 +54,12 @@ _TAKEN = frozenset(("reserved", "planned", "blocked", "power_down", "powering_do
 _LIST_PART = re.compile(r"(?:[^,\[]|\[[^\]]*\])+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GpuUse:
-    """The GPUs of one type in one partition. `free` can be had now; `down` are on nodes out of order; the rest is in use or kept."""
+    """The GPUs of one type in one partition. `free` can be had now; `down` are on nodes out of order; the rest is in use or kept.
+
+    It grows by `add`: made anew for each group of nodes, it would be most of the work of a look at a cluster.
+    """
 
     partition: str
     gpu_type: str
@@ -70,6 +73,19 @@ class GpuUse:
     cpus_per_node: int = 0
     """Of the node that has most; `memory_mb_per_node`, too."""
     memory_mb_per_node: int = 0
+
+    def add(self, group: NodeGroup, each: int, used: int) -> None:
+        """Count a group whose nodes have `each` GPUs of the type, of which `used` are in use."""
+        away = group.state not in _UP or bool(group.flags & _AWAY)
+        kept = group.state == "allocated" or bool(group.flags & _TAKEN) or not group.available
+        self.total += each * group.count
+        self.free += 0 if away or kept else max(0, each - used) * group.count
+        self.down += each * group.count if away else 0
+        self.per_node = max(self.per_node, each)
+        self.nodes += group.count
+        self.architecture = self.architecture or architecture_of(self.gpu_type, group.features)
+        self.cpus_per_node = max(self.cpus_per_node, group.cpus // max(1, group.count))
+        self.memory_mb_per_node = max(self.memory_mb_per_node, group.memory_mb)
 
 
 def nodes_command(partitions: Sequence[str] = ()) -> list[str]:
@@ -88,15 +104,15 @@ def parse_nodes(output: str) -> tuple[NodeGroup, ...]:
 
 def usage(groups: Sequence[NodeGroup]) -> tuple[GpuUse, ...]:
     """The GPUs by partition and type, in the order of their partitions; a partition without GPUs has one entry of none."""
-    found: dict[tuple[str, str], _Sum] = {}
+    found: dict[tuple[str, str], GpuUse] = {}
     for group in groups:
         used = gpus_of(group.gres_used)
         for gpu_type, each in (gpus_of(group.gres) or {"": 0}).items():
             key = (group.partition, gpu_type)
             if key not in found:
-                found[key] = _Sum(*key, default=group.default)
+                found[key] = GpuUse(*key, default=group.default)
             found[key].add(group, each, used.get(gpu_type, 0))
-    return tuple(each.done() for each in found.values())
+    return tuple(found.values())
 
 
 def once(groups: Sequence[NodeGroup]) -> tuple[NodeGroup, ...]:
@@ -193,40 +209,6 @@ def _state(text: str) -> tuple[str, frozenset[str]]:
 @functools.lru_cache(maxsize=1024)
 def _features(text: str) -> tuple[str, ...]:
     return tuple(word for word in said(text).split(",") if word)
-
-
-@dataclass(slots=True)
-class _Sum:
-    """What becomes a `GpuUse`: made anew for each group of nodes, that would be most of the work of a look at a cluster."""
-
-    partition: str
-    gpu_type: str
-    total: int = 0
-    free: int = 0
-    down: int = 0
-    per_node: int = 0
-    nodes: int = 0
-    default: bool = False
-    architecture: str = ""
-    cpus_per_node: int = 0
-    memory_mb_per_node: int = 0
-
-    def add(self, group: NodeGroup, each: int, used: int) -> None:
-        """Count a group whose nodes have `each` GPUs of the type, of which `used` are in use."""
-        away = group.state not in _UP or bool(group.flags & _AWAY)
-        kept = group.state == "allocated" or bool(group.flags & _TAKEN) or not group.available
-        self.total += each * group.count
-        self.free += 0 if away or kept else max(0, each - used) * group.count
-        self.down += each * group.count if away else 0
-        self.per_node = max(self.per_node, each)
-        self.nodes += group.count
-        self.architecture = self.architecture or architecture_of(self.gpu_type, group.features)
-        self.cpus_per_node = max(self.cpus_per_node, group.cpus // max(1, group.count))
-        self.memory_mb_per_node = max(self.memory_mb_per_node, group.memory_mb)
-
-    def done(self) -> GpuUse:
-        """The sum."""
-        return GpuUse(**{name: getattr(self, name) for name in self.__slots__})
 
 
 def _pool(use: GpuUse, several: set[str]) -> Pool:
