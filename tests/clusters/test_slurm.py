@@ -84,7 +84,7 @@ async def test_a_model_and_its_memory_choose_the_gpus(places, lab_here, bristol)
         session = await running(parts, "two", "bristol", gpus=2, gpu_model="H100", partition="hopper", cpus=2, memory_mb=500)
         job = lab_here.bristol.job(session.allocation.job_id)
         assert job["NumCPUs"] == "2"
-        assert "gres/gpu:h100=2" in job["TRES"]
+        assert "gres/gpu:h100=2" in (job.get("TRES") or job["AllocTRES"])  # before Slurm 23.02, since
         async with attached(parts, session.id) as client:
             cell = await client.run("import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['SLURM_JOB_ID'])")
         assert cell.out.split() == ["0,1", session.allocation.job_id]

@@ -219,7 +219,7 @@ def _partition(values: dict[str, str]) -> Partition:
         gpus=tuple(sorted(gpus_of(values.get("TRES", "")).items())),
         nodes=said(values.get("Nodes", "")),
         preemptible=values.get("PreemptMode", "OFF") not in ("OFF", "(null)"),
-        whole_nodes=values.get("OverSubscribe") == "EXCLUSIVE",
+        whole_nodes=values.get("OverSubscribe") == "EXCLUSIVE" or values.get("Exclusive") == "NODE",  # the latter since 26.05
     )
 
 
