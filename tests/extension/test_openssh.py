@@ -48,7 +48,7 @@ def test_a_user_without_a_control_path_or_jump_host_has_none():
         ("ssh: connect to host h port 22: Connection timed out", LinkProblem, "does not answer"),
         ("client_loop: send disconnect: Broken pipe", LinkProblem, "closed the connection"),
         ("something new", LinkProblem, "something new"),
-        ("", LinkProblem, "said nothing"),
+        ("", LinkProblem, "closed the connection without a word"),
     ],
 )
 def test_what_ssh_says_becomes_an_error_that_says_it(said, kind, words):

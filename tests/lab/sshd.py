@@ -6,8 +6,11 @@ Keys: sshd_config(5). MaxSessions is left at its default of 10, as on most login
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +132,7 @@ class Sshd:
             f"AuthorizedKeysFile {self.keys}/authorized_keys",
             "StrictModes no",
             "UsePAM no",
+            *(["PerSourcePenalties no"] if _has_penalties() else []),  # all of the lab's users come from one address
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "UseDNS no",
@@ -140,8 +144,15 @@ class Sshd:
         ]
 
 
+@functools.cache
+def _has_penalties() -> bool:
+    """Whether this sshd turns addresses away after logins that failed (since OpenSSH 9.8)."""
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr)
+    return found is not None and (int(found[1]), int(found[2])) >= (9, 8)
+
+
 def _is_sshd(pid: int) -> bool:
     try:
-        return Path(os.readlink(f"/proc/{pid}/exe")).name.split()[0] == "sshd" and start_time(pid) > 0
+        return Path(os.readlink(f"/proc/{pid}/exe")).name.startswith("sshd") and start_time(pid) > 0
     except OSError:
         return False

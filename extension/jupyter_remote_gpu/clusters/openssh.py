@@ -99,12 +99,16 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _MASTER_GONE = re.compile(r"closed by UNKNOWN|control socket connect|mux_client_\w+: (?:read|write)|stdio forwarding failed", re.IGNORECASE)
+_CLOSED = (
+    "It may be starting or full; after logins that failed, a server also turns an address away for a while (PerSourcePenalties in "
+    "sshd_config(5)). Wait a minute, then try again."
+)
 _TEXTS: tuple[tuple[str, str, str], ...] = (
     (r"could not resolve hostname", "Its name is not known here", "Is the name in ~/.ssh/config right, and are you online?"),
     (r"connection refused", "Nothing listens there", "Is its ssh service up?"),
     (r"connection timed out|operation timed out", "It does not answer", "Are you online, or does it need a VPN or a jump host?"),
     (r"no route to host|network is unreachable", "There is no way to it", "Are you online, or does it need a VPN?"),
-    (r"connection (?:closed|reset)|broken pipe", "It closed the connection", "It may be starting, full, or blocking you for a while."),
+    (r"connection (?:closed|reset)|broken pipe", "It closed the connection", _CLOSED),
 )
 
 
@@ -130,7 +134,9 @@ def problem(host: str, said: str) -> LinkProblem:
     for pattern, sentence, hint in _TEXTS:
         if re.search(pattern, said, re.IGNORECASE):
             return LinkProblem(f"{host} cannot be reached. {sentence}.{quoted}", hint=hint)
-    return LinkProblem(f"ssh to {host} failed.{quoted or ' It said nothing.'}")
+    if not text:  # ssh does not think that this is an error
+        return LinkProblem(f"{host} closed the connection without a word.", hint=_CLOSED)
+    return LinkProblem(f"ssh to {host} failed.{quoted}")
 
 
 _VALID = re.compile(r"^\s*Valid: from \S+ to (\S+)\s*$", re.MULTILINE)
