@@ -102,7 +102,7 @@ async def test_a_session_whose_job_is_requeued_waits_again_and_begins_anew_when_
             assert "queue again" in waits.detail or "waits" in waits.detail
         await parts.sessions.stop(winner.id)
         await until(parts, session.id, PENDING, detail="after a requeue")
-        await asyncio.to_thread(hurt.bristol.start_now, session.allocation.job_id)
+        await asyncio.to_thread(hurt.bristol.start_soon, session.allocation.job_id)
         again = await until(parts, session.id, RUNNING)
         assert again.allocation.job_id == session.allocation.job_id
         async with attached(parts, session.id) as client:

@@ -143,9 +143,9 @@ class Cluster:
         """Send a running job back into the queue. It stays there for 2 minutes: see `release_begin`."""
         self.slurm("scontrol", "requeue", str(job))
 
-    def start_now(self, job: str | int) -> None:
-        """Let a requeued job start at once, without Slurm's wait of 2 minutes."""
-        self.slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    def start_soon(self, job: str | int) -> None:
+        """Let a requeued job start in some seconds, without Slurm's wait of 2 minutes; a node that has just killed it refuses it."""
+        self.slurm("scontrol", "update", f"JobId={job}", "StartTime=now+3")
 
     def clean(self) -> None:
         """Everything as after `up`: no job, each daemon there, each node idle."""
