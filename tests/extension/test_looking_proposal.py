@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.extension.slurm_outputs.recordings import recorded
 
-from jupyter_remote_gpu.clusters.slurm_site import Account, Installation, Partition
+from jupyter_remote_gpu.clusters.slurm_site import Account, Installation, Partition, parse_partitions
 from jupyter_remote_gpu.clusters.slurm_units import render_time
 from jupyter_remote_gpu.clusters.slurm_values import NodeGroup
 from jupyter_remote_gpu.looking.environment import check_packages, plan, problem_of
@@ -84,6 +84,11 @@ def test_a_partition_that_lets_the_user_not_in_is_left_out():
     nodes = [group("main", "gpu:a100:4"), group("theirs", "gpu:h100:4")]
     found = candidates(slurm(*partitions, nodes=nodes, accounts=[Account("mine", default=True)]), {})
     assert not any("partition" in each for each in found)
+
+
+def test_whole_nodes_are_known_by_the_words_of_slurm_before_26_05_and_since():
+    said = "PartitionName=a OverSubscribe=EXCLUSIVE\nPartitionName=b Exclusive=NODE OverSubscribe=NO\nPartitionName=c Exclusive=NO OverSubscribe=NO"
+    assert [each.whole_nodes for each in parse_partitions(said)] == [True, True, False]
 
 
 def test_where_only_whole_nodes_are_given_all_of_one_is_asked_for():
