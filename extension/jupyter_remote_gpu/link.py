@@ -251,8 +251,8 @@ class Link:
                         self._on_other(frame)
             except (KeyError, TypeError, ValueError) as error:
                 raise errors.BadFrame(f"The node sent a frame that this gateway cannot read: {error!r}.") from error
-            if self._expects_more and not self._urgent and all(frame.kind is not Kind.DATA for frame in frames):
-                self._put(Frame(Kind.PONG))  # else what comes next might wait in srun for TCP's acknowledgement of these
+            if stream.holds_back and self._expects_more and not self._urgent and all(frame.kind is not Kind.DATA for frame in frames):
+                self._put(Frame(Kind.PONG))  # it takes TCP's acknowledgement of these along
         raise LinkProblem("The stream to the node ended.")
 
     @property

@@ -40,6 +40,11 @@ _REFUSED = re.compile(
 class FrameStream(Protocol):
     """Carries frames until it breaks. Used by one link, from one event loop; one `receive` and one `send` at a time."""
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether a small message waits in it until TCP has acknowledged the one before, as in Slurm's ``srun``."""
+        ...
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """Hand `frames` to the transport; waits while more than about 512 KiB are on their way. Raises `LinkProblem`."""
         ...
@@ -192,6 +197,8 @@ class CommandStream:
         self._tail = tail
         self._name = name
         self._leaving = False
+        self.holds_back = False
+        """See `FrameStream`."""
 
     @property
     def pid(self) -> int:

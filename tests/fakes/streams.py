@@ -96,7 +96,7 @@ class FakeStream:
     def __init__(self, out: _Way, back: _Way) -> None:
         self._out = out
         self._back = back
-        self.closed = False
+        self.closed = self.holds_back = False
         self.sent: list[Frame] = []
 
     async def send(self, frames: Sequence[Frame]) -> None:

@@ -28,6 +28,8 @@ _PATIENCE = 20.0
 class PeerStream:
     """The node's end of a stream, over a socket; see `FrameStream`."""
 
+    holds_back = False
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._frames = FrameReader()

@@ -20,7 +20,7 @@ from jupyter_remote_gpu.clusters.environment import refuse_others
 from jupyter_remote_gpu.clusters.granted import described
 from jupyter_remote_gpu.clusters.machines import Machine, round_trip
 from jupyter_remote_gpu.clusters.node_commands import carried
-from jupyter_remote_gpu.clusters.options import RemoteOptions, read_options
+from jupyter_remote_gpu.clusters.options import RemoteOptions, StreamWay, read_options
 from jupyter_remote_gpu.clusters.slurm_data import DataWays
 from jupyter_remote_gpu.clusters.slurm_estimates import StartEstimates
 from jupyter_remote_gpu.clusters.slurm_jobs import Jobs
@@ -235,7 +235,9 @@ class SlurmCluster:
         return about
 
     async def _attach(self, allocation: Allocation, patience: float = _PATIENCE) -> CommandStream:
-        return await open_stream(self._machine, await self._beside(allocation, "attach", allocation.session, f"{patience:g}"))
+        stream = await open_stream(self._machine, await self._beside(allocation, "attach", allocation.session, f"{patience:g}"))
+        stream.holds_back = self._configured.stream is StreamWay.SRUN
+        return stream
 
     async def _beside(self, allocation: Allocation, *words: str) -> list[str]:
         hello = await self._machine.hello()

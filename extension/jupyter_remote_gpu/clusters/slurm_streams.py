@@ -45,6 +45,11 @@ class Primed:
         self._stream = stream
         self._frames = list(frames)
 
+    @property
+    def holds_back(self) -> bool:
+        """As `FrameStream.holds_back`."""
+        return self._stream.holds_back
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """As `FrameStream.send`."""
         await self._stream.send(frames)
