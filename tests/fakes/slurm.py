@@ -7,6 +7,7 @@ command of a stream is a real process, as an ``ssh`` or ``srun`` is, and carries
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
@@ -60,6 +61,7 @@ class SimulatedSlurm:
         self.ran: Counter[str] = Counter()
         self.spent = 0.0
         self.files: dict[str, str] = {}
+        self._begun: dict[str, asyncio.Event] = {}
         self.pid = 0
         """The process that plays the supervisors."""
         self._latency = latency
@@ -87,15 +89,12 @@ class SimulatedSlurm:
             self.spent += time.thread_time() - began
 
     async def appears(self, path: str, limit: float) -> bool:
-        """See `Machine`, of a job's log."""
-        clock = asyncio.get_running_loop().time
-        until = clock() + limit
-        while clock() < until:
-            self.scheduler.go_on()
-            if any(job.state == "RUNNING" and session_of(job.name) == PurePosixPath(path).stem for job in self.scheduler.jobs.values()):
-                return True
-            await asyncio.sleep(min(0.1, max(0.0, until - clock())))
-        return False
+        """See `Machine`, of a job's log: it is there once its job runs."""
+        begun = self._begun.setdefault(PurePosixPath(path).stem, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await begun.wait()
+        return begun.is_set()
 
     async def widen(self) -> bool:
         """See `Machine`."""
@@ -156,6 +155,7 @@ class SimulatedSlurm:
 
     def _on_started(self, job: Job) -> None:
         self.files[job.log] = 'JRG {"ok": true}\n'
+        self._begun.setdefault(PurePosixPath(job.log).stem, asyncio.Event()).set()
         self._tell(f"start {session_of(job.name)} {job.node}")
 
     def _on_over(self, job: Job) -> None:
