@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 from remote_gpu.folders import node_folder
 from remote_gpu.node import blobs
 from remote_gpu.node.serving import Server, serve
+from remote_gpu.transfer.frames import Op
 from remote_gpu.transfer.transfers import Transfers
 
 SESSION = "abcdefghij"
@@ -78,3 +80,22 @@ def data_node(base: Path) -> Iterator[DataNode]:
         yield node
     finally:
         node.close()
+
+
+def content(size: int, seed: int = 1) -> memoryview:
+    return memoryview(random.Random(seed).randbytes(size))
+
+
+def blob_messages(node: DataNode) -> list[int]:
+    """The bytes of each PUT from now on."""
+    sent: list[int] = []
+    channel = node.transfers.attempts(lambda channel: channel)
+    send = channel.send
+
+    def noted(op, meta, body=b"", **more):
+        if op is Op.PUT:
+            sent.append(len(body))
+        send(op, meta, body, **more)
+
+    channel.send = noted
+    return sent
