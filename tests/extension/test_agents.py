@@ -177,3 +177,21 @@ async def test_this_machine_answers_through_an_agent_too(tmp_path, monkeypatch):
     assert argv == ["cat"]
     assert "PATH" in env
     await here.aclose()
+
+
+async def test_a_start_sees_to_the_login_although_the_agent_answers(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked = []
+
+    class Counting(Direct):
+        async def ready(self, *, ask: bool) -> None:
+            asked.append(ask)
+
+    machine = AgentMachine(Counting({}), Bundle(), python=sys.executable)
+    try:
+        await machine.hello(ask=True)
+        await machine.hello(ask=True)
+        await machine.run(["true"])
+        assert asked == [True, True], "once for each start, and not again for the agent"
+    finally:
+        await machine.aclose()

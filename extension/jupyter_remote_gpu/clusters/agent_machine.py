@@ -45,10 +45,9 @@ class AgentMachine:
 
     async def hello(self, *, ask: bool = False) -> Hello:
         """What the agent says of the machine."""
-        asks = ask and not self._is_heard()  # an agent that was just heard is proof of the login
-        if asks:
+        if ask:  # also when the agent answers: a master whose socket was cleaned away carries it still, and no stream any more
             await self._transport.ready(ask=True)
-        hello = (await self._ready(logged_in=asks)).hello
+        hello = (await self._ready(logged_in=ask)).hello
         if hello is None:
             raise LinkProblem(f"The connection to {self.name} is gone.")
         return hello
@@ -84,10 +83,6 @@ class AgentMachine:
         if agent is not None:
             await agent.aclose()
 
-    def _is_heard(self) -> bool:
-        agent = self._agent
-        return agent is not None and not agent.ended and asyncio.get_running_loop().time() - agent.heard < _QUIET
-
     async def _ready(self, *, logged_in: bool = False) -> Agent:
         """The agent, certain to be there within some seconds; opened, without asking anybody, if it is not."""
         async with self._opening:
@@ -102,7 +97,7 @@ class AgentMachine:
 
     async def _answers(self, agent: Agent) -> bool:
         """Whether the agent is there; one that is silent may hang on a connection that is dead."""
-        if self._is_heard():
+        if asyncio.get_running_loop().time() - agent.heard < _QUIET:
             return True
         try:
             await agent.ping(_SOON)

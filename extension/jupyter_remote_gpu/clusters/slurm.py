@@ -44,7 +44,7 @@ __all__ = ["SlurmCluster"]
 
 _FRESH = 1.0  # seconds that a look at the queue is believed by somebody who asks how a session is
 _PATIENCE = 20.0  # seconds that one attach waits on the node for a supervisor that starts, and
-_BRIEFLY = 2.0  # for one that was there before: it makes its socket anew when somebody has cleaned its folder up
+_BRIEFLY = 6.0  # for one that was there before: it looks every 2 s whether somebody has cleaned its folder up, and makes its socket anew
 _GONE_AFTER = 60.0  # seconds that a cancelled job may take to be gone; a site's KillWait is 30
 _LOOK = 0.3
 _MOVED = 60.0  # seconds by which a job's end must have moved to be worth telling

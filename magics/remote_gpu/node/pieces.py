@@ -114,7 +114,10 @@ class Pieces:
             os.close(self._source)  # whoever writes is told that nobody reads any more
 
     def _fill(self, view: memoryview, *, flows: bool) -> tuple[int, bool]:
-        """(bytes, whether nothing follows). Returns when the piece before has left, and the source is dry or `view` full."""
+        """(bytes, whether nothing follows). Returns when the piece before has left, and the source is dry or `view` full.
+
+        While much `flows`, it waits a little for more.
+        """
         size, wanted, over = 0, False, False
         while not wanted or (size < len(view) and not over):
             watched = [] if wanted else [self._wants]
